@@ -1,0 +1,1 @@
+"""Leaf modules: no models, no import of an app, one noun each."""

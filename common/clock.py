@@ -1,0 +1,16 @@
+"""The one clock that rules read: the database's, through the SQL function `clock_now()`.
+
+Services take an instant `at` from their caller and pass it on; whoever starts the chain (a view, a task, a command)
+asks `now()` once. Columns called `created_at` are bookkeeping and use the server's clock directly.
+"""
+
+from datetime import datetime
+
+from django.db import connection
+
+
+def now() -> datetime:
+    """This moment, aware UTC. In tests the setting `agorai.clock_offset` of the database session shifts it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_now()")
+        return cursor.fetchone()[0]
