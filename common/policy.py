@@ -1,0 +1,316 @@
+"""Who may call what: one registry keyed by URL name, default deny.
+
+The table itself is `config.access.ACCESS`, one screen for the whole site. A URL that is not in it answers 403, and the
+start-up check refuses to run with one. A policy looks at the method and the actor only; whether the actor may see
+*this object* is the query's business (`for_actor`), and a hidden object is a 404.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any, Protocol, Self, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import resolve_url
+from django.urls import URLPattern, URLResolver
+from django.utils.module_loading import import_string
+from rest_framework.permissions import BasePermission
+
+from common.problems import (
+    DeveloperRequired,
+    MissingScope,
+    NotAuthenticated,
+    NotFound,
+    PermissionDeniedProblem,
+    Problem,
+    RoleRequired,
+    is_api_path,
+    problem_response,
+)
+
+logger = logging.getLogger(__name__)
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+ANY = "*"  # any key will do, whatever its scopes
+ORGANIZATION_HEADER = "Agorai-Organization"
+
+
+class KeyLike(Protocol):
+    """What `request.auth` must offer when the caller is an API key. `request.user` is then the key's creator."""
+
+    id: UUID
+    organization: Any
+
+    def effective_scopes(self, role: str) -> frozenset[str]:
+        """What the key grants while its creator has this role in the organization."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who is acting, for which organization, with which role in it.
+
+    `scopes` is None for a person (session or access token): a person's role is the whole limit.
+    """
+
+    user: Any = None
+    organization: Any = None
+    role: str | None = None  # owner, admin, developer, billing, member
+    scopes: frozenset[str] | None = None
+    key: Any = None
+
+    @property
+    def is_authenticated(self) -> bool:
+        return self.user is not None
+
+    @property
+    def is_staff(self) -> bool:
+        """Staff powers need the person: a key of a staff member does not carry them."""
+        return self.user is not None and self.key is None and self.user.is_staff
+
+    @property
+    def platform_role(self) -> str | None:
+        """consumer, developer or staff; a staff member's key counts as a developer's."""
+        if self.user is None:
+            return None
+        role = cast(str, self.user.platform_role)
+        return "developer" if role == "staff" and self.key is not None else role
+
+    def has_scope(self, scope: str) -> bool:
+        return self.user is not None and (self.scopes is None or scope in self.scopes)
+
+
+ANONYMOUS = Actor()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What one URL asks of its caller.
+
+    read, write: the scope that a *key* needs for safe and for other methods; None: keys may not, only people; ANY: any key.
+    roles_write: organization roles that may use other methods; None: every role.
+    platform_write: platform roles that may use other methods; None: every one. Staff always may.
+    """
+
+    anonymous_read: bool = False
+    anonymous_write: bool = False
+    staff_only: bool = False
+    read: str | None = None
+    write: str | None = None
+    roles_write: frozenset[str] | None = None
+    platform_write: frozenset[str] | None = None
+
+    @classmethod
+    def public(cls) -> Self:
+        """Everyone, every method. The view itself answers for what an unknown caller may do."""
+        return cls(anonymous_read=True, anonymous_write=True, read=ANY, write=ANY)
+
+    @classmethod
+    def signed_in(
+        cls,
+        read: str | None = None,
+        write: str | None = None,
+        roles_write: Iterable[str] | None = None,
+        platform_write: Iterable[str] | None = None,
+    ) -> Self:
+        """People who signed in, and keys with the scope."""
+        return cls(
+            read=read,
+            write=write,
+            roles_write=None if roles_write is None else frozenset(roles_write),
+            platform_write=None if platform_write is None else frozenset(platform_write),
+        )
+
+    @classmethod
+    def staff(cls) -> Self:
+        return cls(staff_only=True)
+
+    def and_public_read(self) -> Self:
+        """The same policy with safe methods open to everyone, whatever their key's scopes."""
+        return replace(self, anonymous_read=True, read=ANY)
+
+    def scope(self, method: str) -> str | None:
+        return self.read if method in SAFE_METHODS else self.write
+
+    def is_open(self, method: str) -> bool:
+        return self.anonymous_read if method in SAFE_METHODS else self.anonymous_write
+
+
+def enforce(policy: Policy, method: str, actor: Actor) -> None:
+    """Return if `actor` may use `method`, else raise the problem that says what is missing."""
+    if policy.is_open(method):
+        return
+    if not actor.is_authenticated:
+        raise NotAuthenticated()
+    if policy.staff_only:
+        if not actor.is_staff:
+            raise RoleRequired("Only the staff of this site may do this.", required_roles=["staff"])
+        return
+    if actor.scopes is not None:
+        _enforce_scope(policy.scope(method), actor.scopes)
+    if method in SAFE_METHODS or actor.is_staff:
+        return
+    if policy.platform_write is not None and actor.platform_role not in policy.platform_write:
+        if "developer" in policy.platform_write:
+            raise DeveloperRequired()
+        raise RoleRequired(required_roles=sorted(policy.platform_write))
+    if policy.roles_write is not None and actor.role not in policy.roles_write:
+        raise RoleRequired(required_roles=sorted(policy.roles_write), role=actor.role)
+
+
+def _enforce_scope(needed: str | None, scopes: frozenset[str]) -> None:
+    if needed is None:
+        raise PermissionDeniedProblem("An API key cannot do this; sign in, or send an access token.")
+    if needed != ANY and needed not in scopes:
+        raise MissingScope(f"This key lacks the permission {needed}.", required_scope=needed)
+
+
+# --- The registry ---
+
+
+def load_registry() -> Mapping[str, Policy]:
+    """The table named by `settings.ACCESS_TABLE`: URL name or wildcard -> policy."""
+    table: Mapping[str, Policy] = import_string(getattr(settings, "ACCESS_TABLE", "config.access.ACCESS"))
+    return table
+
+
+def find_policy(name: str, table: Mapping[str, Policy] | None = None) -> Policy | None:
+    """The policy of a URL name: the exact entry, else the longest wildcard that fits. None: not in the table."""
+    table = load_registry() if table is None else table
+    if (policy := table.get(name)) is not None:
+        return policy
+    fitting = [pattern for pattern in table if "*" in pattern and fnmatchcase(name, pattern)]
+    return table[max(fitting, key=len)] if fitting else None
+
+
+def policy_of(request: Any) -> Policy:
+    """The policy of the URL that `request` resolved to; raises when there is none, and says so in the log."""
+    match = request.resolver_match
+    name = match.view_name if match is not None else ""
+    policy = find_policy(name)
+    if policy is None:
+        logger.error("url_without_policy", extra={"url_name": name})
+        raise PermissionDeniedProblem("This address has no access policy, so nobody may use it.")
+    return policy
+
+
+def url_names(resolver: URLResolver, namespace: str = "") -> Iterator[str]:
+    """Every URL name below `resolver` as `request.resolver_match.view_name` spells it."""
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            inner = f"{namespace}{entry.namespace}:" if entry.namespace else namespace
+            yield from url_names(entry, inner)
+        elif isinstance(entry, URLPattern):
+            yield f"{namespace}{entry.name or entry.lookup_str}"
+
+
+def missing_policies(resolver: URLResolver, table: Mapping[str, Policy] | None = None) -> list[str]:
+    """URL names without a policy, for the start-up check."""
+    table = load_registry() if table is None else table
+    return sorted({name for name in url_names(resolver) if find_policy(name, table) is None})
+
+
+def stale_policies(resolver: URLResolver, table: Mapping[str, Policy] | None = None) -> list[str]:
+    """Entries of the table that fit no URL: a typing error, or a URL that has gone."""
+    table = load_registry() if table is None else table
+    names = set(url_names(resolver))
+    return sorted(entry for entry in table if not any(fnmatchcase(name, entry) for name in names))
+
+
+# --- Who is calling ---
+
+ActorResolver = Callable[[Any, str | None], tuple[Any, str]]
+
+
+def resolve_actor(request: Any) -> Actor:
+    """The actor of a request that is already authenticated (Django's or DRF's).
+
+    The organization is the key's own, else the one named in the header, else the user's personal one. Raises NotFound for
+    an organization that the user is no member of.
+    """
+    user = request.user
+    if user is None or not user.is_authenticated:
+        return ANONYMOUS
+    resolver = cast(
+        ActorResolver, import_string(getattr(settings, "ACTOR_RESOLVER", "accounts.services.resolve_actor"))
+    )
+    wanted: str | None = request.headers.get(ORGANIZATION_HEADER) or None
+    key = getattr(request, "auth", None)
+    if not hasattr(key, "effective_scopes"):  # an access token, or a session
+        organization, role = resolver(user, wanted)
+        return Actor(user=user, organization=organization, role=role)
+    own = key.organization.public_id
+    if wanted is not None and wanted != own:
+        raise PermissionDeniedProblem(f"This key acts for another organization than {ORGANIZATION_HEADER} names.")
+    organization, role = resolver(user, own)
+    return Actor(user=user, organization=organization, role=role, scopes=key.effective_scopes(role), key=key)
+
+
+def actor_of(request: Any) -> Actor:
+    """`resolve_actor`, once per request."""
+    found = getattr(request, "actor", None)
+    if found is None:
+        found = request.actor = resolve_actor(request)
+    return cast(Actor, found)
+
+
+# --- The two doors ---
+
+
+class PolicyPermission(BasePermission):
+    """For DRF. Raises the problem instead of returning False, so that the answer says what is missing."""
+
+    def has_permission(self, request: Any, view: Any) -> bool:
+        policy = policy_of(request)
+        enforce(policy, request.method, ANONYMOUS if policy.is_open(request.method) else actor_of(request))
+        return True
+
+
+class PolicyMiddleware:
+    """For everything that is not a DRF view of ours: pages, the admin, other packages' views.
+
+    Stands after the authentication middleware. Anonymous people are sent to log in; what only staff may see is a 404 for
+    the others.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> HttpResponseBase | None:
+        if PolicyPermission in getattr(getattr(view, "cls", None), "permission_classes", ()):
+            return None  # DRF authenticates first and asks then
+        try:
+            policy = policy_of(request)
+            if not policy.is_open(request.method or "GET"):
+                enforce(policy, request.method or "GET", _page_actor(request, policy))
+        except NotAuthenticated as problem:
+            return problem_response(problem, request) if is_api_path(request.path) else to_login(request)
+        except RoleRequired as problem:
+            hidden = policy.staff_only and not is_api_path(request.path)
+            return problem_response(NotFound() if hidden else problem, request)
+        except Problem as problem:
+            return problem_response(problem, request)
+        return None
+
+
+def _page_actor(request: HttpRequest, policy: Policy) -> Actor:
+    """Staff pages need no organization, and the resolver must not stand between staff and the admin."""
+    user = request.user
+    if policy.staff_only or not user.is_authenticated:
+        return Actor(user=user) if user.is_authenticated else ANONYMOUS
+    return actor_of(request)
+
+
+def to_login(request: HttpRequest) -> HttpResponse:
+    """Send a person to log in and back. A fragment's request reloads the whole page instead of showing a form in it."""
+    if request.headers.get("HX-Request") == "true":
+        return HttpResponse(status=401, headers={"HX-Redirect": resolve_url(settings.LOGIN_URL)})
+    return redirect_to_login(request.get_full_path())
