@@ -7,6 +7,7 @@ asks `now()` once. Columns called `created_at` are bookkeeping and use the serve
 from datetime import datetime
 
 from django.db import connection
+from django.db.models import DateTimeField, Func
 
 
 def now() -> datetime:
@@ -14,3 +15,10 @@ def now() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_now()")
         return cursor.fetchone()[0]
+
+
+class ClockNow(Func):
+    """`clock_now()` inside a query, so that a read and its clock are one round trip."""
+
+    function = "clock_now"
+    output_field = DateTimeField()

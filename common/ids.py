@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from datetime import datetime
 from uuid import UUID
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32, lower case
@@ -34,6 +35,11 @@ def uuid7() -> UUID:
         random = _last_random
     value = ms << 80 | 0x7 << 76 | (random >> 62) << 64 | 0x2 << 62 | random & ((1 << 62) - 1)
     return UUID(int=value)
+
+
+def first_uuid(at: datetime) -> UUID:
+    """The lowest UUIDv7 of the instant's millisecond: rows made since then have a greater or equal id."""
+    return UUID(int=int(at.timestamp() * 1000) << 80)
 
 
 def encode(prefix: str, id: UUID) -> str:

@@ -1,0 +1,263 @@
+"""People, their organizations (the tenants), what an organization may spend, and the codes and tokens of signing in."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Lower, Now
+from django.utils.translation import gettext_lazy as _
+
+from accounts.querysets import BudgetQuerySet, OrganizationQuerySet, UserManager
+from common.ids import encode, uuid7
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person. Signs in by e-mail address; what they own belongs to their organizations."""
+
+    class PlatformRole(models.TextChoices):
+        CONSUMER = "consumer", _("Consumer")
+        DEVELOPER = "developer", _("Developer: may publish")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    email = models.EmailField(unique=True, max_length=254)
+    name = models.CharField(max_length=120)
+    platform_role = models.CharField(max_length=10, choices=PlatformRole, default=PlatformRole.CONSUMER)
+    developer_requested_at = models.DateTimeField(null=True, blank=True)
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False)
+    session_version = models.PositiveIntegerField(default=1)  # raising it ends every session and token at once
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: list[str] = []
+
+    objects = UserManager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(email=Lower("email")), name="user_email_is_lower_case"),
+            models.CheckConstraint(condition=~Q(name=""), name="user_name_not_empty"),
+            models.CheckConstraint(condition=Q(platform_role__in=["consumer", "developer"]), name="user_platform_role"),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def public_id(self) -> str:
+        return encode("usr", self.id)
+
+    @property
+    def role(self) -> str:
+        """The platform role as the API shows it: consumer, developer or staff."""
+        return "staff" if self.is_staff else self.platform_role
+
+    def get_full_name(self) -> str:
+        return self.name
+
+    def get_short_name(self) -> str:
+        return self.name.split(" ")[0]
+
+
+class Organization(models.Model):
+    """The tenant: as publisher it lists models, as consumer it calls them and is metered."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    slug = models.SlugField(unique=True, max_length=40)
+    name = models.CharField(max_length=120)
+    personal_owner = models.OneToOneField(
+        User, models.PROTECT, null=True, blank=True, related_name="personal_organization"
+    )
+    time_zone = models.CharField(max_length=64, default="UTC")  # of its reports, months and spend limits
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+    members = models.ManyToManyField(User, through="accounts.Membership", related_name="organizations")
+
+    objects = OrganizationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(slug__regex=r"^[a-z0-9](-?[a-z0-9])*$"), name="organization_slug_shape"),
+            models.CheckConstraint(condition=~Q(name=""), name="organization_name_not_empty"),
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+    @property
+    def public_id(self) -> str:
+        return encode("org", self.id)
+
+
+class Membership(models.Model):
+    """A person's place in an organization."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner", _("Owner")
+        ADMIN = "admin", _("Admin")
+        DEVELOPER = "developer", _("Developer")
+        BILLING = "billing", _("Billing")
+        MEMBER = "member", _("Member")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "user"], name="membership_once_per_organization"),
+            models.CheckConstraint(
+                condition=Q(role__in=["owner", "admin", "developer", "billing", "member"]), name="membership_role"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.role} of {self.organization_id}"
+
+
+class Budget(models.Model):
+    """What a subject may use in one window: `limit` of a unit, of which `spent` is gone and `held` is reserved.
+
+    One row per window. `spent` and `held` are moved by the SQL function `gateway_batch` alone; when a window has
+    turned, that function makes the successor row. Amounts are nano-units of the instance's currency.
+    """
+
+    class SubjectKind(models.TextChoices):
+        ORGANIZATION = "organization", _("Organization")
+        DEPLOYMENT = "deployment", _("Deployment")
+        KEY = "key", _("API key")
+
+    class Purpose(models.TextChoices):
+        SPEND_LIMIT = "spend_limit", _("Spend limit")
+        CREDIT = "credit", _("Credit")
+
+    class Window(models.TextChoices):
+        DAY = "day", _("Day")
+        WEEK = "week", _("Week")
+        MONTH = "month", _("Month")
+        LIFETIME = "lifetime", _("Lifetime")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    subject_kind = models.CharField(max_length=12, choices=SubjectKind)
+    subject_id = models.UUIDField()
+    purpose = models.CharField(max_length=12, choices=Purpose)
+    window = models.CharField(max_length=8, choices=Window)
+    time_zone = models.CharField(max_length=64, default="UTC")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField(null=True, blank=True)  # exclusive; null: never
+    limit = models.BigIntegerField()
+    spent = models.BigIntegerField(default=0)
+    held = models.BigIntegerField(default=0)
+    closed_at = models.DateTimeField(null=True, blank=True)  # no longer in force
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = BudgetQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subject_id", "purpose", "window", "starts_at"],
+                condition=Q(closed_at=None),
+                name="budget_once_per_window",
+            ),
+            models.CheckConstraint(condition=Q(limit__gte=0), name="budget_limit_not_negative"),
+            models.CheckConstraint(condition=Q(spent__gte=0), name="budget_spent_not_negative"),
+            models.CheckConstraint(condition=Q(held__gte=0), name="budget_held_not_negative"),
+            models.CheckConstraint(
+                condition=Q(window="lifetime", ends_at=None) | (~Q(window="lifetime") & Q(ends_at__gt=F("starts_at"))),
+                name="budget_window_has_an_end_unless_lifetime",
+            ),
+            models.CheckConstraint(
+                condition=Q(subject_kind__in=["organization", "deployment", "key"]), name="budget_subject_kind"
+            ),
+            models.CheckConstraint(condition=Q(purpose__in=["spend_limit", "credit"]), name="budget_purpose"),
+            models.CheckConstraint(condition=Q(window__in=["day", "week", "month", "lifetime"]), name="budget_window"),
+        ]
+        indexes = [models.Index(fields=["subject_id", "starts_at"], name="budget_of_subject")]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} of {self.subject_kind} {self.subject_id}"
+
+    @property
+    def left(self) -> int:
+        """What may still be reserved, in nano-units; never below 0."""
+        return max(self.limit - self.spent - self.held, 0)
+
+
+class EmailCode(models.Model):
+    """A short-lived proof of reading a mailbox: a code to type, or a reset token in a link. Stored as a keyed hash."""
+
+    class Purpose(models.TextChoices):
+        VERIFY_EMAIL = "verify_email", _("Verify an e-mail address")
+        LOGIN = "login", _("Log in")
+        RESET_PASSWORD = "reset_password", _("Reset a password")
+
+    MAX_ATTEMPTS = 5
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, models.CASCADE, related_name="email_codes")
+    purpose = models.CharField(max_length=14, choices=Purpose)
+    digest = models.BinaryField(max_length=32)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(attempts__lte=5), name="email_code_attempts_limited"),
+            models.CheckConstraint(
+                condition=Q(purpose__in=["verify_email", "login", "reset_password"]), name="email_code_purpose"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["user", "purpose", "-id"], name="email_code_newest"),
+            models.Index(fields=["digest"], name="email_code_digest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} for {self.user_id}"
+
+
+class RefreshFamily(models.Model):
+    """One sign-in of an API client: the chain of its refresh tokens. Reuse of a spent token ends the whole family."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, models.CASCADE, related_name="refresh_families")
+    client = models.CharField(max_length=64)  # fingerprint: keyed hash of address and user agent
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    reason = models.CharField(max_length=20, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name_plural = "refresh families"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(revoked_at=None, reason="") | (~Q(revoked_at=None) & ~Q(reason="")),
+                name="refresh_family_revoked_with_reason",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return encode("fam", self.id)
+
+
+class RefreshToken(models.Model):
+    """One link of a family. Only its keyed hash is stored; `parent` is unique, so a token has one successor."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    family = models.ForeignKey(RefreshFamily, models.CASCADE, related_name="tokens")
+    parent = models.OneToOneField("self", models.CASCADE, null=True, blank=True, related_name="successor")
+    digest = models.BinaryField(max_length=32, unique=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField()
+    sealed = models.BinaryField(null=True, blank=True)  # the token itself, for the ten seconds of grace
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return f"token of {self.family_id}"

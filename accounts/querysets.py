@@ -1,0 +1,51 @@
+"""Reads about people, organizations and their budgets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.contrib.auth.models import BaseUserManager
+from django.db import models
+from django.db.models import Q
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from accounts.models import User
+
+
+class UserManager(BaseUserManager["User"]):
+    """Users are found and made by lower-case e-mail address."""
+
+    use_in_migrations = True
+
+    def create_user(self, email: str, password: str | None = None, **fields: object) -> User:
+        user = self.model(email=email.strip().lower(), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: object) -> User:
+        fields = {"name": "Operator", **fields, "is_staff": True, "is_superuser": True}
+        return self.create_user(email, password, **fields)
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.get(email=(username or "").strip().lower())
+
+
+class OrganizationQuerySet(models.QuerySet):
+    def open(self) -> OrganizationQuerySet:
+        return self.filter(closed_at=None)
+
+    def of_member(self, user: User) -> OrganizationQuerySet:
+        return self.open().filter(memberships__user=user)
+
+
+class BudgetQuerySet(models.QuerySet):
+    def of_subject(self, subject_id: UUID) -> BudgetQuerySet:
+        return self.filter(subject_id=subject_id)
+
+    def in_force(self, at: datetime) -> BudgetQuerySet:
+        """Rows whose window holds `at` and that nobody has closed."""
+        return self.filter(Q(ends_at=None) | Q(ends_at__gt=at), closed_at=None, starts_at__lte=at)

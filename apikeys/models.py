@@ -1,0 +1,91 @@
+"""Credentials for machines."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from apikeys.querysets import APIKeyQuerySet
+from common.ids import encode, uuid7
+
+#: Every permission a key can carry.
+PERMISSIONS = (
+    "models:read",
+    "models:write",
+    "models:invoke",
+    "reviews:write",
+    "deployments:read",
+    "deployments:write",
+    "keys:read",
+    "keys:write",
+    "analytics:read",
+    "billing:read",
+    "billing:write",
+    "webhooks:read",
+    "webhooks:write",
+)
+
+
+class APIKey(models.Model):
+    """A key of an organization, made by one of its people. The secret is shown once; only a keyed hash is stored.
+
+    While a rotation overlaps, `previous_digest` is accepted until `overlap_until`.
+    """
+
+    class Mode(models.TextChoices):
+        LIVE = "live", _("Live")
+        TEST = "test", _("Test")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey("accounts.Organization", models.PROTECT, related_name="api_keys")
+    user = models.ForeignKey("accounts.User", models.PROTECT, related_name="api_keys")
+    name = models.CharField(max_length=80)
+    mode = models.CharField(max_length=4, choices=Mode, default=Mode.LIVE)
+    prefix = models.CharField(max_length=16)  # "agr_live_7Qx2": what a person recognises it by
+    last_four = models.CharField(max_length=4)
+    digest = models.BinaryField(max_length=32, unique=True)
+    pepper_id = models.CharField(max_length=32)  # the newest pepper in the digest
+    previous_digest = models.BinaryField(max_length=32, null=True, blank=True, unique=True)
+    overlap_until = models.DateTimeField(null=True, blank=True)
+    permissions = ArrayField(models.CharField(max_length=24))
+    allowed_models = ArrayField(models.UUIDField(), default=list, blank=True)  # empty: all
+    allowed_ips = ArrayField(models.CharField(max_length=49), default=list, blank=True)  # CIDR; empty: all
+    rate_limit = models.PositiveIntegerField(null=True, blank=True)  # calls a minute; null: the default
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = APIKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        constraints = [
+            models.CheckConstraint(condition=~Q(name=""), name="api_key_name_not_empty"),
+            models.CheckConstraint(condition=Q(mode__in=["live", "test"]), name="api_key_mode"),
+            models.CheckConstraint(condition=Q(permissions__len__gt=0), name="api_key_has_a_permission"),
+            models.CheckConstraint(
+                condition=Q(permissions__contained_by=list(PERMISSIONS)), name="api_key_permissions_are_known"
+            ),
+            models.CheckConstraint(condition=Q(rate_limit=None) | Q(rate_limit__gt=0), name="api_key_rate_limit"),
+            models.CheckConstraint(
+                condition=Q(previous_digest=None, overlap_until=None)
+                | Q(previous_digest__isnull=False, overlap_until__isnull=False),
+                name="api_key_overlap_has_an_end",
+            ),
+            models.CheckConstraint(
+                condition=Q(previous_digest=None) | ~Q(previous_digest=F("digest")), name="api_key_rotation_changes_it"
+            ),
+        ]
+        indexes = [models.Index(fields=["organization", "-id"], name="api_key_of_organization")]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…{self.last_four}"
+
+    @property
+    def public_id(self) -> str:
+        return encode("key", self.id)

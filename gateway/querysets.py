@@ -1,0 +1,32 @@
+"""Reads of endpoints and calls."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import models
+
+from common.ids import first_uuid
+
+if TYPE_CHECKING:
+    from accounts.models import Organization
+
+
+class EndpointQuerySet(models.QuerySet):
+    def of_model(self, ai_model_id: UUID) -> EndpointQuerySet:
+        """The model's endpoints, the one in force first: a new version keeps the endpoint of the one before it."""
+        return self.filter(version__ai_model_id=ai_model_id).order_by("-version_id")
+
+
+class InvocationQuerySet(models.QuerySet):
+    def of_organization(self, organization: Organization) -> InvocationQuerySet:
+        return self.filter(organization=organization)
+
+    def during(self, start: datetime, end: datetime) -> InvocationQuerySet:
+        """Calls that began in `[start, end)`; by id, so that only the days asked for are read."""
+        return self.filter(id__gte=first_uuid(start), id__lt=first_uuid(end))
+
+    def final(self) -> InvocationQuerySet:
+        return self.filter(state="final")

@@ -1,0 +1,220 @@
+"""The catalogue: models, their versions and their prices."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from common.ids import encode, uuid7
+from marketplace.querysets import PUBLIC_STATUSES, AIModelQuerySet, PriceQuerySet
+
+SEMVER = r"^(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})$"
+
+
+class Category(models.TextChoices):
+    """The task a model is for; `other` where none fits."""
+
+    CHAT = "chat", _("Chat")
+    TEXT_GENERATION = "text-generation", _("Text generation")
+    TEXT_CLASSIFICATION = "text-classification", _("Text classification")
+    LANGUAGE_IDENTIFICATION = "language-identification", _("Language identification")
+    EMBEDDINGS = "embeddings", _("Embeddings")
+    TRANSLATION = "translation", _("Translation")
+    SUMMARIZATION = "summarization", _("Summarization")
+    CODE = "code", _("Code")
+    IMAGE_GENERATION = "image-generation", _("Image generation")
+    IMAGE_CLASSIFICATION = "image-classification", _("Image classification")
+    SPEECH_TO_TEXT = "speech-to-text", _("Speech to text")
+    TEXT_TO_SPEECH = "text-to-speech", _("Text to speech")
+    MODERATION = "moderation", _("Moderation")
+    TABULAR = "tabular", _("Tabular data")
+    OTHER = "other", _("Other")
+
+
+class AIModel(models.Model):
+    """A listing. What is called is its current version; where calls go is the gateway's business."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", _("Draft")
+        IN_REVIEW = "in_review", _("In review")
+        REJECTED = "rejected", _("Rejected")
+        PUBLISHED = "published", _("Published")
+        DEPRECATED = "deprecated", _("Deprecated")
+        SUSPENDED = "suspended", _("Suspended")
+        ARCHIVED = "archived", _("Archived")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    publisher = models.ForeignKey("accounts.Organization", models.PROTECT, related_name="ai_models")
+    slug = models.SlugField(max_length=60)
+    name = models.CharField(max_length=120)
+    description = models.TextField(max_length=20_000)  # Markdown
+    category = models.CharField(max_length=24, choices=Category)
+    capabilities = ArrayField(models.CharField(max_length=40), default=list, blank=True)
+    current_version = models.OneToOneField(
+        "marketplace.ModelVersion", models.PROTECT, null=True, blank=True, related_name="current_of"
+    )
+    status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
+    published_at = models.DateTimeField(null=True, blank=True)
+    is_callable = models.BooleanField(default=False)  # told by the gateway: there is an endpoint behind it
+    test_enabled = models.BooleanField(default=True)  # keys in test mode may call it
+    is_demo = models.BooleanField(default=False)  # made by seed_demo
+    # Told from above, for search to sort by.
+    rating_sum = models.PositiveIntegerField(default=0)
+    rating_count = models.PositiveIntegerField(default=0)
+    deployment_count = models.PositiveIntegerField(default=0)
+    popularity = models.BigIntegerField(default=0)
+    search_vector = SearchVectorField(null=True, editable=False)  # filled by a trigger
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = AIModelQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "model"
+        constraints = [
+            models.UniqueConstraint(fields=["publisher", "slug"], name="ai_model_slug_once_per_publisher"),
+            models.CheckConstraint(condition=Q(slug__regex=r"^[a-z0-9]([-.]?[a-z0-9])*$"), name="ai_model_slug_shape"),
+            models.CheckConstraint(condition=~Q(name=""), name="ai_model_name_not_empty"),
+            models.CheckConstraint(condition=~Q(description=""), name="ai_model_description_not_empty"),
+            models.CheckConstraint(condition=Q(category__in=Category.values), name="ai_model_category"),
+            models.CheckConstraint(
+                condition=Q(
+                    status__in=["draft", "in_review", "rejected", "published", "deprecated", "suspended", "archived"]
+                ),
+                name="ai_model_status",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=PUBLIC_STATUSES) | Q(published_at__isnull=False, current_version__isnull=False),
+                name="ai_model_public_has_a_version_and_a_date",
+            ),
+            models.CheckConstraint(
+                condition=Q(rating_sum__gte=F("rating_count"), rating_sum__lte=F("rating_count") * 5),
+                name="ai_model_rating_within_1_and_5",
+            ),
+        ]
+        indexes = [
+            GinIndex(fields=["search_vector"], name="ai_model_search"),
+            GinIndex(fields=["name"], name="ai_model_name_trigram", opclasses=["gin_trgm_ops"]),
+            models.Index(fields=["status", "-published_at", "-id"], name="ai_model_newest"),
+            models.Index(fields=["status", "-popularity", "-id"], name="ai_model_popular"),
+            models.Index(fields=["category", "status"], name="ai_model_category_status"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def public_id(self) -> str:
+        return encode("mdl", self.id)
+
+    @property
+    def is_public(self) -> bool:
+        return self.status in PUBLIC_STATUSES
+
+    @property
+    def rating(self) -> float:
+        """The mean of its ratings, 1 to 5; 0 without any."""
+        return round(self.rating_sum / self.rating_count, 2) if self.rating_count else 0.0
+
+    @property
+    def price(self) -> Price | None:
+        """The price in force; without a query where `AIModelQuerySet.detailed` has read it."""
+        prices = getattr(self, "prices_in_force", None)
+        if prices is None:
+            return self.prices.in_force().first()
+        return next(iter(prices), None)
+
+
+class ModelVersion(models.Model):
+    """A version of a model: its number and the JSON Schemas of its input and output. Immutable once published."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    ai_model = models.ForeignKey(AIModel, models.CASCADE, related_name="versions")
+    version = models.CharField(max_length=20)  # semver: 1.4.2
+    input_schema = models.JSONField(default=dict)
+    output_schema = models.JSONField(default=dict)
+    changelog = models.TextField(max_length=5_000, blank=True)
+    published_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["ai_model", "version"], name="model_version_once_per_model"),
+            models.CheckConstraint(condition=Q(version__regex=SEMVER), name="model_version_is_semver"),
+        ]
+
+    def __str__(self) -> str:
+        return self.version
+
+    @property
+    def number(self) -> tuple[int, ...]:
+        """`1.10.0` as (1, 10, 0), to compare by."""
+        return tuple(int(part) for part in self.version.split("."))
+
+
+class Price(models.Model):
+    """What a model costs from an instant on. Never changed: a new price is a new row.
+
+    Amounts are nano-units of `currency`: `amount_nano` per `period`, plus rates per call and per million tokens.
+    """
+
+    class Type(models.TextChoices):
+        FREE = "free", _("Free")
+        PAID = "paid", _("Paid")
+
+    class Period(models.TextChoices):
+        MONTHLY = "monthly", _("Monthly")
+        YEARLY = "yearly", _("Yearly")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    ai_model = models.ForeignKey(AIModel, models.CASCADE, related_name="prices")
+    type = models.CharField(max_length=4, choices=Type)
+    amount_nano = models.BigIntegerField(null=True, blank=True)
+    period = models.CharField(max_length=7, choices=Period, null=True, blank=True)  # noqa: DJ001 null: no subscription
+    currency = models.CharField(max_length=3)
+    per_call_nano = models.BigIntegerField(null=True, blank=True)
+    input_nano_per_million = models.BigIntegerField(null=True, blank=True)
+    output_nano_per_million = models.BigIntegerField(null=True, blank=True)
+    included_calls = models.PositiveIntegerField(default=0)
+    effective_from = models.DateTimeField()
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = PriceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["ai_model", "effective_from"], name="price_once_per_instant"),
+            models.CheckConstraint(condition=Q(type__in=["free", "paid"]), name="price_type"),
+            models.CheckConstraint(
+                condition=~Q(type="free")
+                | Q(
+                    amount_nano=None,
+                    per_call_nano=None,
+                    input_nano_per_million=None,
+                    output_nano_per_million=None,
+                    included_calls=0,
+                ),
+                name="price_free_costs_nothing",
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_nano=None, period=None) | Q(amount_nano__isnull=False, period__isnull=False),
+                name="price_amount_has_a_period",
+            ),
+            models.CheckConstraint(condition=Q(period=None) | Q(period__in=["monthly", "yearly"]), name="price_period"),
+            models.CheckConstraint(condition=Q(amount_nano=None) | Q(amount_nano__gt=0), name="price_amount_positive"),
+            models.CheckConstraint(
+                condition=(Q(per_call_nano=None) | Q(per_call_nano__gte=0))
+                & (Q(input_nano_per_million=None) | Q(input_nano_per_million__gte=0))
+                & (Q(output_nano_per_million=None) | Q(output_nano_per_million__gte=0)),
+                name="price_rates_not_negative",
+            ),
+            models.CheckConstraint(condition=Q(currency__regex=r"^[A-Z]{3}$"), name="price_currency"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} from {self.effective_from:%Y-%m-%d}"
