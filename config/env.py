@@ -1,0 +1,516 @@
+"""Every environment variable of the product, in one table.
+
+Settings, `.env.example`, `docs/operations/configuration.md` and `manage.py config` are made from it. A secret may
+stand in a file instead, named by `NAME_FILE`. All faults are reported at once; no message repeats a secret's value.
+"""
+
+import base64
+import binascii
+import difflib
+import hashlib
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+import psycopg.conninfo
+from django.core.exceptions import ImproperlyConfigured
+
+OPTIONAL_FILE_SUFFIX = "_FILE"
+_KEY_BYTES = 32
+_KEY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,15}")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+class Fault(ValueError):
+    """The value does not fit; the message completes "NAME …"."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _boolean(value: str) -> bool:
+    if value.lower() not in (*environ.Env.BOOLEAN_TRUE_STRINGS, "false", "off", "n", "no", "0"):
+        raise Fault("must be true or false")
+    return bool(environ.Env.parse_value(value, bool))
+
+
+def _integer(value: str) -> int:
+    try:
+        number = int(environ.Env.parse_value(value, int))
+    except ValueError:
+        raise Fault("must be a whole number") from None
+    if number < 0:
+        raise Fault("must not be negative")
+    return number
+
+
+def _positive(value: str) -> int:
+    number = _integer(value)
+    if number == 0:
+        raise Fault("must be at least 1")
+    return number
+
+
+def _money(value: str) -> Decimal:
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        raise Fault("must be a decimal amount, such as 5.00") from None
+    if not amount.is_finite() or amount < 0 or amount != round(amount, 9):
+        raise Fault("must be an amount of at least 0 with at most 9 decimals")
+    return amount
+
+
+def _list(value: str) -> list[str]:
+    return [item.strip() for item in environ.Env.parse_value(value, list) if item.strip()]
+
+
+def _choice(*options: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in options:
+            raise Fault(f"must be one of {', '.join(options)}")
+        return value
+
+    return parse
+
+
+def _currency(value: str) -> str:
+    if not re.fullmatch(r"[A-Z]{3}", value):
+        raise Fault("must be a three-letter code such as USD")
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value.rstrip("/"))
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query or parts.username:
+        raise Fault("must be an address such as https://ai.example.org, without a path")
+    return value.rstrip("/")
+
+
+def _postgresql(value: str) -> str:
+    if not value.startswith(("postgresql://", "postgres://")):
+        raise Fault("must begin with postgresql://")
+    try:
+        parameters = psycopg.conninfo.conninfo_to_dict(value)
+    except psycopg.ProgrammingError:
+        raise Fault("is not a PostgreSQL address that libpq reads") from None
+    if not parameters.get("dbname"):
+        raise Fault("names no database")
+    return value
+
+
+def _redis(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise Fault("must begin with redis://, rediss:// or unix://")
+    if not (parts.path if parts.scheme == "unix" else parts.hostname):
+        raise Fault("names no server")
+    return value
+
+
+def _mail(value: str) -> str:
+    scheme = urlsplit(value).scheme
+    if scheme not in ("smtp", "smtps", "smtp+tls", "smtp+ssl", "consolemail", "filemail", "memorymail", "dummymail"):
+        raise Fault("must begin with smtp://, smtp+tls://, smtp+ssl://, consolemail:// or filemail://")
+    return value
+
+
+def _keys(exact: bool) -> Callable[[str], dict[str, bytes]]:
+    """`id:base64url,id:base64url` -> {id: key}, the current one first. Keys have 32 bytes, exactly or at least."""
+
+    def parse(value: str) -> dict[str, bytes]:
+        keys: dict[str, bytes] = {}
+        for item in _list(value):
+            key_id, colon, encoded = item.partition(":")
+            if not colon or not _KEY_ID.fullmatch(key_id) or key_id in keys:
+                raise Fault("must be id:key,id:key with distinct ids of a-z, 0-9, - and _")
+            try:
+                key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+            except (binascii.Error, ValueError):
+                raise Fault(f"has a key ({key_id}) that is not base64url") from None
+            if len(key) < _KEY_BYTES or (exact and len(key) > _KEY_BYTES):
+                raise Fault(f"has a key ({key_id}) that is not of {'' if exact else 'at least '}{_KEY_BYTES} bytes")
+            keys[key_id] = key
+        if not keys:
+            raise Fault("holds no key")
+        return keys
+
+    return parse
+
+
+def _networks(value: str) -> list[str]:
+    """CIDR, or CIDR:port (an IPv6 network with a port stands in brackets); kept as text for the outbound door."""
+    networks = _list(value)
+    for network in networks:
+        bare, port = split_network(network)
+        try:
+            ipaddress.ip_network(bare)
+        except ValueError:
+            raise Fault(f"has {network!r}, which is no network such as 10.0.0.0/8 or 127.0.0.1/32:9000") from None
+        if port is not None and not 1 <= port <= 65535:
+            raise Fault(f"has {network!r}, whose port is none")
+    return networks
+
+
+def split_network(text: str) -> tuple[str, int | None]:
+    """`10.0.0.0/8:443` -> ("10.0.0.0/8", 443); `[fd00::/8]:443` -> ("fd00::/8", 443); without a port, None."""
+    found = re.fullmatch(r"\[(?P<six>[^\]]+)\](?::(?P<port6>\d+))?|(?P<four>[0-9./]+):(?P<port4>\d+)", text)
+    if not found:
+        return text, None
+    port = found["port6"] or found["port4"]
+    return found["six"] or found["four"], int(port) if port else None
+
+
+TYPES: Mapping[str, Callable[[str], Any]] = {
+    "text": _text,
+    "true or false": _boolean,
+    "whole number": _integer,
+    "whole number from 1": _positive,
+    "amount": _money,
+    "list": _list,
+    "currency": _currency,
+    "address": _origin,
+    "PostgreSQL address": _postgresql,
+    "Redis address": _redis,
+    "mail address": _mail,
+    "keys": _keys(exact=False),
+    "keys of 32 bytes": _keys(exact=True),
+    "networks": _networks,
+    "staff or automatic": _choice("staff", "automatic"),
+    "json or console": _choice("json", "console"),
+    "log level": _choice(*_LEVELS),
+}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable. `default` is text, read like the variable itself; None means there is none.
+
+    `in_debug` is the default while DEBUG is on. Without either, the setting is None (or, `required`, a fault).
+    """
+
+    section: str
+    name: str
+    type: str
+    default: str | None
+    help: str
+    required: bool = False
+    required_in_production: bool = False
+    secret: bool = False
+    in_debug: str | None = None
+
+
+def _development_key(name: str) -> str:
+    """A fixed, public value, so that development needs no set-up; never used while DEBUG is off."""
+    digest = hashlib.sha256(f"agorai development {name}".encode()).digest()
+    return f"dev:{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+
+_SITE, _STORES, _SECRETS, _MARKET = "Site", "Databases and mail", "Secrets", "Marketplace"
+_LIMITS, _NETWORK, _LOGS, _STRIPE = "Limits", "Network", "Logs", "Stripe"
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable(
+        _SITE, "DEBUG", "true or false", "false", "Development mode: error pages with code. Never on a public host."
+    ),
+    Variable(
+        _SITE,
+        "SITE_URL",
+        "address",
+        "http://localhost:8000",
+        "The address that people and programs use, without a path. Cookies are secure when it is https.",
+        required_in_production=True,
+    ),
+    Variable(_SITE, "SITE_NAME", "text", "Agorai", "The name on pages and in mail."),
+    Variable(
+        _SITE,
+        "ALLOWED_HOSTS",
+        "list",
+        None,
+        "Host names that are answered. Default: the host of SITE_URL, and localhost in development.",
+    ),
+    Variable(_SITE, "LANGUAGE_CODE", "text", "en", "Language of pages when the browser asks for none that we have."),
+    Variable(_SITE, "TIME_ZONE", "text", "UTC", "Time zone of pages for people who have set none."),
+    Variable(
+        _SITE,
+        "MEDIA_DIR",
+        "text",
+        "var/media",
+        "Folder of uploaded files; a relative path starts at the project's folder.",
+    ),
+    Variable(
+        _SITE,
+        "STATIC_DIR",
+        "text",
+        "staticfiles",
+        "Folder that `manage.py collectstatic` fills; a relative path starts at the project's folder.",
+    ),
+    Variable(
+        _STORES,
+        "DATABASE_URL",
+        "PostgreSQL address",
+        None,
+        "PostgreSQL 15 to 18, as the role that runs the application: postgresql://user:password@host:5432/agorai, "
+        "or postgresql://user@/agorai?host=/path/of/socket/folder.",
+        required=True,
+        required_in_production=True,
+        secret=True,
+    ),
+    Variable(
+        _STORES,
+        "DATABASE_OWNER_URL",
+        "PostgreSQL address",
+        None,
+        "The same database as the role that owns it; `manage.py migrate` uses it. Default: DATABASE_URL.",
+        secret=True,
+    ),
+    Variable(
+        _STORES,
+        "DATABASE_POOL_SIZE",
+        "whole number",
+        "10",
+        "Connections that each process keeps at most; 0 opens one per request instead.",
+    ),
+    Variable(
+        _STORES,
+        "REDIS_URL",
+        "Redis address",
+        None,
+        "Valkey or Redis 7 and newer: redis://host:6379/0, rediss://… or unix:///path/of/socket?db=0.",
+        required=True,
+        required_in_production=True,
+        secret=True,
+    ),
+    Variable(
+        _STORES,
+        "EMAIL_URL",
+        "mail address",
+        "smtp://localhost:25",
+        "Where mail goes: smtp://user:password@host:587, smtp+tls://…, smtp+ssl://…, consolemail:// or "
+        "filemail:///folder (one message per file).",
+        secret=True,
+        in_debug="consolemail://",
+    ),
+    Variable(_STORES, "DEFAULT_FROM_EMAIL", "text", None, "Sender of mail. Default: no-reply@ the host of SITE_URL."),
+    Variable(
+        _STORES,
+        "DEV_MAIL_DIR",
+        "text",
+        "",
+        "A mail folder that /dev/mail shows to everyone. Set by `make up` only; leave it empty.",
+    ),
+    Variable(
+        _SECRETS,
+        "SECRET_KEY",
+        "text",
+        None,
+        "Signs sessions and links. Long and random.",
+        required_in_production=True,
+        secret=True,
+        in_debug="development-only-development-only-development-only-0000",
+    ),
+    Variable(
+        _SECRETS,
+        "KEY_PEPPERS",
+        "keys",
+        None,
+        "Keys under which API keys, codes and refresh tokens are hashed: id:base64url,… of 32 bytes or more. New ones "
+        "are hashed under the first.",
+        required_in_production=True,
+        secret=True,
+        in_debug=_development_key("KEY_PEPPERS"),
+    ),
+    Variable(
+        _SECRETS,
+        "KEY_ENCRYPTION_KEYS",
+        "keys of 32 bytes",
+        None,
+        "Keys that wrap stored upstream secrets: id:base64url,… of 32 bytes. New ones are sealed under the first.",
+        required_in_production=True,
+        secret=True,
+        in_debug=_development_key("KEY_ENCRYPTION_KEYS"),
+    ),
+    Variable(
+        _SECRETS,
+        "JWT_SIGNING_KEYS",
+        "keys",
+        None,
+        "Keys of access tokens: id:base64url,… of 32 bytes or more. The first signs, all verify.",
+        required_in_production=True,
+        secret=True,
+        in_debug=_development_key("JWT_SIGNING_KEYS"),
+    ),
+    Variable(_MARKET, "CURRENCY", "currency", "USD", "The one currency of this instance."),
+    Variable(_MARKET, "WELCOME_CREDIT", "amount", "0", "Credit that a new organization receives, in CURRENCY."),
+    Variable(
+        _MARKET,
+        "DEVELOPER_APPROVAL",
+        "staff or automatic",
+        "staff",
+        "Who makes a user a developer, who may publish: staff, or everyone who asks.",
+    ),
+    Variable(
+        _MARKET,
+        "PUBLISH_APPROVAL",
+        "staff or automatic",
+        "staff",
+        "Who publishes a submitted model: staff, or a passed contract check.",
+    ),
+    Variable(
+        _LIMITS,
+        "AUTH_RATE_PER_MINUTE",
+        "whole number from 1",
+        "10",
+        "Sign-ups, and log-ins, that one address may try in a minute.",
+    ),
+    Variable(
+        _LIMITS,
+        "API_RATE_PER_MINUTE",
+        "whole number from 1",
+        "600",
+        "Requests in a minute that one caller may send to /api, and a key's limit where it has none of its own.",
+    ),
+    Variable(
+        _LIMITS,
+        "GATEWAY_UPSTREAM_TIMEOUT_SECONDS",
+        "whole number from 1",
+        "120",
+        "How long the gateway waits for a model that says nothing.",
+    ),
+    Variable(
+        _NETWORK,
+        "TRUSTED_PROXIES",
+        "whole number",
+        "0",
+        "How many proxies of yours stand in front and append to X-Forwarded-For. 0 believes no such header.",
+    ),
+    Variable(
+        _NETWORK,
+        "OUTBOUND_ALLOWED_NETWORKS",
+        "networks",
+        "",
+        "Private networks that publishers' addresses may lie in, each with a port or without: "
+        "10.20.0.0/16,127.0.0.1/32:9000. None by default.",
+    ),
+    Variable(
+        _NETWORK,
+        "OUTBOUND_ALLOW_HTTP",
+        "true or false",
+        "false",
+        "Whether publishers' addresses may be http:// (in allowed networks they always may not without it).",
+    ),
+    Variable(_LOGS, "LOG_FORMAT", "json or console", "json", "One JSON object a line, or lines for people."),
+    Variable(_LOGS, "LOG_LEVEL", "log level", "INFO", "The lowest level that is written."),
+    Variable(_STRIPE, "STRIPE_LIVE_SECRET_KEY", "text", "", "Secret key of the live Stripe account.", secret=True),
+    Variable(_STRIPE, "STRIPE_TEST_SECRET_KEY", "text", "", "Secret key of the Stripe test account.", secret=True),
+    Variable(_STRIPE, "STRIPE_LIVE_MODE", "true or false", "false", "Whether the live account is used."),
+)
+
+BY_NAME: Mapping[str, Variable] = {variable.name: variable for variable in VARIABLES}
+
+# Read before the table can be, or by the launcher and the build alone.
+OUTSIDE_THE_TABLE = frozenset(
+    {"AGORAI_ENV_FILE", "AGORAI_VAR", "AGORAI_DATABASE_ROLE", "DJANGO_SETTINGS_MODULE", "PORT"}
+)
+
+
+def load(environment: Mapping[str, str]) -> SimpleNamespace:
+    """All settings by name. Raises ImproperlyConfigured, whose message lists every fault."""
+    faults: list[str] = []
+    texts = {variable.name: _given(variable, environment, faults) for variable in VARIABLES}
+    try:
+        debug = _boolean(texts["DEBUG"] or "false")
+    except Fault:
+        debug = False  # the fault itself is reported below, with the others
+    values: dict[str, Any] = {}
+    for variable in VARIABLES:
+        text = texts[variable.name]
+        if text is None:
+            if variable.required or (variable.required_in_production and not debug):
+                faults.append(f"{variable.name} is required. {variable.help}")
+                continue
+            text = variable.in_debug if debug and variable.in_debug is not None else variable.default
+        try:
+            values[variable.name] = None if text is None else TYPES[variable.type](text)
+        except Fault as fault:
+            faults.append(f"{variable.name} {fault}.")
+    if faults:
+        lines = "\n".join(f"  - {fault}" for fault in faults)
+        raise ImproperlyConfigured(f"The configuration has {len(faults)} fault(s):\n{lines}")
+    return SimpleNamespace(**values)
+
+
+def _given(variable: Variable, environment: Mapping[str, str], faults: list[str]) -> str | None:
+    """What the operator wrote, directly or in a file. An empty value counts as none."""
+    text = environment.get(variable.name, "").strip() or None
+    path = environment.get(variable.name + OPTIONAL_FILE_SUFFIX, "") if variable.secret else ""
+    if not path:
+        return text
+    if text is not None:
+        faults.append(f"{variable.name} is set, and {variable.name}_FILE too; keep one.")
+        return text
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not text"
+        faults.append(f"{variable.name}_FILE names {path}, which cannot be read: {reason}.")
+        return "unread"  # so that it is not reported as missing, too
+
+
+def database(url: str) -> dict[str, Any]:
+    """A libpq address as Django's connection settings. Read by libpq's own rules, so that psycopg agrees."""
+    parameters = psycopg.conninfo.conninfo_to_dict(url)
+    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    settings = {setting: str(parameters.pop(name, "") or "") for name, setting in names.items()}
+    return {"ENGINE": "django.db.backends.postgresql", **settings, "OPTIONS": dict(parameters)}
+
+
+def broker(redis_url: str) -> str:
+    """The Redis address in Celery's words: `unix:///s?db=1` is `redis+socket:///s?virtual_host=1` there."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "unix":
+        return redis_url
+    query = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
+    return f"redis+socket://{parts.path}?virtual_host={query.get('db', '0')}"
+
+
+def mail(url: str) -> dict[str, Any]:
+    """The mail address as Django's EMAIL_… settings."""
+    parts = urlsplit(url)
+    if parts.scheme == "filemail":
+        return {"EMAIL_BACKEND": "notifications.adapters.filemail.EmailBackend", "EMAIL_FILE_PATH": parts.path}
+    found = environ.Env.email_url_config(url)
+    return {name: value for name, value in found.items() if value is not None and name.startswith("EMAIL_")}
+
+
+def unknown(environment: Mapping[str, str], env_file: Path | None = None) -> dict[str, str]:
+    """Names that look meant for us but are not ours -> the nearest that is.
+
+    Every name of the `.env` file is; of the process's environment only those close to one of ours.
+    """
+    known = {
+        *BY_NAME,
+        *(f"{name}{OPTIONAL_FILE_SUFFIX}" for name, v in BY_NAME.items() if v.secret),
+        *OUTSIDE_THE_TABLE,
+    }
+    in_file = set(_names_in(env_file)) if env_file else set()
+    found = {}
+    for name in sorted({*environment, *in_file} - known):
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.6 if name in in_file else 0.85)
+        if nearest or name in in_file:
+            found[name] = nearest[0] if nearest else ""
+    return found
+
+
+def _names_in(env_file: Path) -> list[str]:
+    if not env_file.is_file():
+        return []
+    return re.findall(r"^(?:export )?([A-Za-z_][A-Za-z0-9_]*)=", env_file.read_text(encoding="utf-8"), re.MULTILINE)

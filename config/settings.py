@@ -1,0 +1,319 @@
+"""The one settings file, safe by default. What an operator may change is in `config.env`; everything else is here."""
+
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+
+from config import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+ENV_FILE = BASE_DIR / os.environ.get("AGORAI_ENV_FILE", ".env")
+if ENV_FILE.is_file():
+    environ.Env.read_env(ENV_FILE)  # the process's own environment wins
+
+values = env.load(os.environ)
+VERSION = re.search(r"^## \[(\d+\.\d+\.\d+)\]", (BASE_DIR / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+
+# --- The site ---------------------------------------------------------------------------------------------------------
+DEBUG = values.DEBUG
+SECRET_KEY = values.SECRET_KEY
+SITE_URL = values.SITE_URL
+SITE_NAME = values.SITE_NAME
+SITE_HOST = urlsplit(SITE_URL).hostname
+IS_HTTPS = SITE_URL.startswith("https://")
+ALLOWED_HOSTS = values.ALLOWED_HOSTS or [SITE_HOST, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
+CSRF_TRUSTED_ORIGINS = [SITE_URL]
+
+KEY_PEPPERS = values.KEY_PEPPERS
+KEY_ENCRYPTION_KEYS = values.KEY_ENCRYPTION_KEYS
+JWT_SIGNING_KEYS = values.JWT_SIGNING_KEYS
+
+CURRENCY = values.CURRENCY
+WELCOME_CREDIT = values.WELCOME_CREDIT
+DEVELOPER_APPROVAL = values.DEVELOPER_APPROVAL
+PUBLISH_APPROVAL = values.PUBLISH_APPROVAL
+
+AUTH_RATE_PER_MINUTE = values.AUTH_RATE_PER_MINUTE
+API_RATE_PER_MINUTE = values.API_RATE_PER_MINUTE
+GATEWAY_UPSTREAM_TIMEOUT_SECONDS = values.GATEWAY_UPSTREAM_TIMEOUT_SECONDS
+TRUSTED_PROXIES = values.TRUSTED_PROXIES
+OUTBOUND_ALLOWED_NETWORKS = values.OUTBOUND_ALLOWED_NETWORKS
+OUTBOUND_ALLOW_HTTP = values.OUTBOUND_ALLOW_HTTP
+DEV_MAIL_DIR = values.DEV_MAIL_DIR
+
+# --- Apps, from the top down ------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "config",
+    "analytics",
+    "gateway",
+    "billing",
+    "apikeys",
+    "marketplace",
+    "accounts",
+    "notifications",
+    "observability",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "template_partials.apps.SimpleAppConfig",
+    "csp",
+    "djstripe",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.forms",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+ASGI_APPLICATION = "config.asgi.application"
+APPEND_SLASH = False
+MIGRATION_MODULES = {"djstripe": "config.djstripe_migrations"}  # one step in place of 50 CPU-seconds of history
+
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "OPTIONS": {
+            "loaders": [
+                (
+                    "template_partials.loader.Loader",
+                    [
+                        (
+                            "django.template.loaders.cached.Loader",
+                            [
+                                "django.template.loaders.filesystem.Loader",
+                                "django.template.loaders.app_directories.Loader",
+                            ],
+                        )
+                    ],
+                )
+            ],
+            "builtins": ["template_partials.templatetags.partials"],  # as in Django 6
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# --- Databases --------------------------------------------------------------------------------------------------------
+DATABASE_URL = values.DATABASE_URL
+DATABASE_OWNER_URL = values.DATABASE_OWNER_URL or DATABASE_URL
+REDIS_URL = values.REDIS_URL
+DATABASES = {
+    "default": env.database(DATABASE_OWNER_URL if os.environ.get("AGORAI_DATABASE_ROLE") == "owner" else DATABASE_URL)
+}
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+if values.DATABASE_POOL_SIZE:
+    # A pool, not CONN_MAX_AGE: under ASGI every request has a thread of its own, and would leave its connection there.
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 0, "max_size": values.DATABASE_POOL_SIZE, "timeout": 10}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"  # of Django's own tables; ours have UUIDs
+CACHES = {
+    "default": {
+        "BACKEND": "config.cache.FallbackCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "agorai",
+        "TIMEOUT": 300,
+    }
+}
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / values.STATIC_DIR
+STATICFILES_DIRS = [BASE_DIR / "static"]
+MEDIA_URL = "/media/"
+MEDIA_ROOT = BASE_DIR / values.MEDIA_DIR
+WHITENOISE_SKIP_COMPRESS_EXTENSIONS = ("map", "woff2", "png", "jpg", "webp", "gz", "br")
+
+# --- Mail -------------------------------------------------------------------------------------------------------------
+DEFAULT_FROM_EMAIL = values.DEFAULT_FROM_EMAIL or f"{SITE_NAME} <no-reply@{SITE_HOST}>"
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+EMAIL_TIMEOUT = 15
+globals().update(env.mail(values.EMAIL_URL))
+
+# --- Jobs -------------------------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = env.broker(REDIS_URL)
+
+# --- Who may come in --------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+PASSWORD_RESET_TIMEOUT = 3600
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+
+ACCOUNT_ADAPTER = "accounts.authentication.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = True
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if IS_HTTPS else "http"
+ACCOUNT_RATE_LIMITS = {
+    "signup": f"{AUTH_RATE_PER_MINUTE}/m/ip",
+    "login": f"{AUTH_RATE_PER_MINUTE}/m/ip",
+    "login_failed": f"{AUTH_RATE_PER_MINUTE}/m/ip,5/300s/key",
+    "reset_password": f"{AUTH_RATE_PER_MINUTE}/m/ip,5/m/key",
+    "reset_password_from_key": f"{AUTH_RATE_PER_MINUTE}/m/ip",
+}
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = SITE_NAME
+RATELIMIT_USE_CACHE = "default"
+SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]  # the cache is Django's own Redis backend, whose `incr` is atomic
+
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_COOKIE_AGE = int(timedelta(days=14).total_seconds())
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = IS_HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_NAME = "__Host-session" if IS_HTTPS else "session"
+CSRF_COOKIE_NAME = "__Host-csrf" if IS_HTTPS else "csrf"
+CSRF_COOKIE_HTTPONLY = True  # forms and htmx carry the token themselves
+
+# --- What browsers are told -------------------------------------------------------------------------------------------
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_SSL_REDIRECT = IS_HTTPS and TRUSTED_PROXIES > 0  # without a proxy nothing here ever sees https
+SECURE_REDIRECT_EXEMPT = [r"^(livez|readyz|metrics)$"]
+SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if IS_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_HTTPS
+
+# --- What a request may be --------------------------------------------------------------------------------------------
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 500
+DATA_UPLOAD_MAX_NUMBER_FILES = 10
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+FORMS_URLFIELD_ASSUME_HTTPS = True
+
+# --- The API ----------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.authentication.JWTAuthentication",
+        "apikeys.authentication.APIKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["common.policy.PolicyPermission"],
+    "DEFAULT_PARSER_CLASSES": ["common.rest.SafeJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "common.problems.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+    "DATETIME_FORMAT": "iso-8601",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": next(iter(JWT_SIGNING_KEYS.values())),
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
+    "AUDIENCE": SITE_URL,
+    "ISSUER": SITE_URL,
+    "LEEWAY": 5,
+    "USER_ID_FIELD": "id",
+    "USER_ID_CLAIM": "sub",
+    "AUTH_TOKEN_CLASSES": ["rest_framework_simplejwt.tokens.AccessToken"],
+    "UPDATE_LAST_LOGIN": False,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": SITE_NAME,
+    "DESCRIPTION": "Find, publish and call AI models. One key, one bill.",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.1",
+    "SERVERS": [{"url": SITE_URL}],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["common.policy.PolicyPermission"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SORT_OPERATIONS": False,
+}
+
+# --- Stripe: nothing happens without keys -----------------------------------------------------------------------------
+STRIPE_LIVE_SECRET_KEY = values.STRIPE_LIVE_SECRET_KEY
+STRIPE_TEST_SECRET_KEY = values.STRIPE_TEST_SECRET_KEY
+STRIPE_LIVE_MODE = values.STRIPE_LIVE_MODE
+STRIPE_API_VERSION = "2026-05-27.dahlia"
+DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
+
+# --- Words, time and logs ---------------------------------------------------------------------------------------------
+LANGUAGE_CODE = values.LANGUAGE_CODE
+LANGUAGES = [("en", "English")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+TIME_ZONE = values.TIME_ZONE
+USE_I18N = USE_TZ = True
+
+LOG_FORMAT = values.LOG_FORMAT
+LOG_LEVEL = values.LOG_LEVEL
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}},
+    "root": {"handlers": ["stdout"], "level": LOG_LEVEL},
+    "loggers": {"django": {"handlers": [], "propagate": True}, "django.server": {"handlers": [], "propagate": True}},
+}
