@@ -20,6 +20,7 @@ from django.urls import URLPattern, URLResolver
 from django.utils.module_loading import import_string
 from rest_framework.permissions import BasePermission
 
+from common.ids import encode
 from common.problems import (
     DeveloperRequired,
     MissingScope,
@@ -43,7 +44,7 @@ class KeyLike(Protocol):
     """What `request.auth` must offer when the caller is an API key. `request.user` is then the key's creator."""
 
     id: UUID
-    organization: Any
+    organization_id: UUID
 
     def effective_scopes(self, role: str) -> frozenset[str]:
         """What the key grants while its creator has this role in the organization."""
@@ -76,8 +77,9 @@ class Actor:
         """consumer, developer or staff; a staff member's key counts as a developer's."""
         if self.user is None:
             return None
-        role = cast(str, self.user.platform_role)
-        return "developer" if role == "staff" and self.key is not None else role
+        if self.user.is_staff:
+            return "staff" if self.key is None else "developer"
+        return cast(str, self.user.platform_role)
 
     def has_scope(self, scope: str) -> bool:
         return self.user is not None and (self.scopes is None or scope in self.scopes)
@@ -242,10 +244,13 @@ def resolve_actor(request: Any) -> Actor:
     if not hasattr(key, "effective_scopes"):  # an access token, or a session
         organization, role = resolver(user, wanted)
         return Actor(user=user, organization=organization, role=role)
-    own = key.organization.public_id
+    own = encode("org", key.organization_id)
     if wanted is not None and wanted != own:
         raise PermissionDeniedProblem(f"This key acts for another organization than {ORGANIZATION_HEADER} names.")
-    organization, role = resolver(user, own)
+    try:
+        organization, role = resolver(user, own)
+    except Problem as problem:
+        raise PermissionDeniedProblem("The person who made this key is no longer in its organization.") from problem
     return Actor(user=user, organization=organization, role=role, scopes=key.effective_scopes(role), key=key)
 
 
