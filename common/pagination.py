@@ -1,5 +1,7 @@
 """One cursor pagination: by key, never by OFFSET, so that page 1,000 costs what page 1 costs and no row is shown twice."""
 
+from __future__ import annotations
+
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
