@@ -20,7 +20,11 @@ def tile(slug: str, *, large: bool = False) -> SafeString:
     width = (2, 3.5, 6)[digest[4] % 3]
     radius = (10, 12, 13.5)[digest[5] % 3]
     marks = [
-        (*_polar(150 + i * 240 / (ticks - 1), 15.5), *_polar(150 + i * 240 / (ticks - 1), 19)) for i in range(ticks)
+        (
+            *_polar(150 + i * 240 / (ticks - 1), 15.5),
+            *_polar(150 + i * 240 / (ticks - 1), 19),
+        )
+        for i in range(ticks)
     ]
     return format_html(
         '<svg class="tile s{}{}" viewBox="0 0 48 48" aria-hidden="true">'
@@ -43,7 +47,11 @@ def tile(slug: str, *, large: bool = False) -> SafeString:
 def meter(used: int, limit: int) -> SafeString:
     """A bar with ten ruler marks: `used` of `limit`, both in one unit. The words belong beside it, always."""
     percent = min(1000, used * 1000 // limit) / 10 if limit > 0 else 100
-    ticks = format_html_join("", '<rect class="tick" x="{}%" width="1" height="8"/>', ((i * 10,) for i in range(1, 10)))
+    ticks = format_html_join(
+        "",
+        '<rect class="tick" x="{}%" width="1" height="8"/>',
+        ((i * 10,) for i in range(1, 10)),
+    )
     return format_html(
         '<svg aria-hidden="true"><rect class="track" width="100%" height="8" rx="2"/>'
         '<rect class="fill" width="{}%" height="8" rx="2"/>{}</svg>',
@@ -56,7 +64,9 @@ def strip(days: Sequence[str], label: str) -> SafeString:
     """Availability, one thin bar a day, oldest first. A day is "ok", "warn", "bad" or "none"; `label` says it in words."""
     classes = {"ok": "", "warn": "w", "bad": "b", "none": "none"}
     bars = format_html_join(
-        "", '<rect x="{}" width="3" height="28" class="{}"/>', ((i * 4, classes[day]) for i, day in enumerate(days))
+        "",
+        '<rect x="{}" width="3" height="28" class="{}"/>',
+        ((i * 4, classes[day]) for i, day in enumerate(days)),
     )
     return format_html(
         '<svg class="strip" viewBox="0 0 {} 28" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>',
@@ -72,7 +82,8 @@ def spark(values: Sequence[float]) -> SafeString:
         return SafeString("")
     top = max(values) or 1
     points = "L".join(
-        f"{i * 120 / (len(values) - 1):.1f} {30 - value / top * 28:.1f}" for i, value in enumerate(values)
+        f"{i * 120 / (len(values) - 1):.1f} {30 - value / top * 28:.1f}"
+        for i, value in enumerate(values)
     )
     return format_html(
         '<svg class="spark" viewBox="0 0 120 32" preserveAspectRatio="none" aria-hidden="true">'
@@ -81,7 +92,13 @@ def spark(values: Sequence[float]) -> SafeString:
     )
 
 
-def bars(series: Sequence[Sequence[float]], labels: Sequence[str], *, label: str, unit: str = "") -> SafeString:
+def bars(
+    series: Sequence[Sequence[float]],
+    labels: Sequence[str],
+    *,
+    label: str,
+    unit: str = "",
+) -> SafeString:
     """Stacked bars: `series[s][i]` over `labels[i]`. `label` is the sentence for readers; `unit` stands before a figure.
 
     At most six series. Draw nothing but the axis when there is nothing to draw.
@@ -89,14 +106,23 @@ def bars(series: Sequence[Sequence[float]], labels: Sequence[str], *, label: str
     if len(series) > MAX_SERIES:
         raise ValueError("at most six series; add up the rest as one")
     floor = HEIGHT - BOTTOM
-    top = nice_top(max((sum(column) for column in zip(*series, strict=True)), default=0))
+    top = nice_top(
+        max((sum(column) for column in zip(*series, strict=True)), default=0)
+    )
     step = (WIDTH - LEFT) / max(len(labels), 1)
     grid = format_html_join(
         "",
         '<line class="gridline" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>'
         '<text class="axis" x="{3}" y="{4}" text-anchor="end">{5}</text>',
         (
-            (LEFT, WIDTH, f"{y:.1f}", LEFT - 8, f"{y + 4:.1f}", f"{unit}{top * k / 4:g}")
+            (
+                LEFT,
+                WIDTH,
+                f"{y:.1f}",
+                LEFT - 8,
+                f"{y + 4:.1f}",
+                f"{unit}{top * k / 4:g}",
+            )
             for k in range(5)
             for y in [floor - (floor - TOP) * k / 4]
         ),
@@ -107,7 +133,9 @@ def bars(series: Sequence[Sequence[float]], labels: Sequence[str], *, label: str
         for s, values in enumerate(series):
             height = (floor - TOP) * values[i] / top
             y -= height
-            columns.append((s + 1, LEFT + (i + 0.14) * step, y, step * 0.72, max(height - 0.8, 0)))
+            columns.append(
+                (s + 1, LEFT + (i + 0.14) * step, y, step * 0.72, max(height - 0.8, 0))
+            )
     return format_html(
         '<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}<line class="base" x1="{}" x2="{}" y1="{}" y2="{}"/></svg>',
         WIDTH,
@@ -117,13 +145,22 @@ def bars(series: Sequence[Sequence[float]], labels: Sequence[str], *, label: str
         format_html_join(
             "",
             '<rect class="bar s{}" x="{}" y="{}" width="{}" height="{}"/>',
-            ((s, *(f"{value:.1f}" for value in box)) for s, *box in columns if box[3] > 0),
+            (
+                (s, *(f"{value:.1f}" for value in box))
+                for s, *box in columns
+                if box[3] > 0
+            ),
         ),
         format_html_join(
             "",
             '<text class="axis{}" x="{}" y="{}" text-anchor="middle">{}</text>',
             (
-                ("" if i % 10 == 0 else " minor", f"{LEFT + (i + 0.5) * step:.1f}", HEIGHT - 4, text)
+                (
+                    "" if i % 10 == 0 else " minor",
+                    f"{LEFT + (i + 0.5) * step:.1f}",
+                    HEIGHT - 4,
+                    text,
+                )
                 for i, text in enumerate(labels)
                 if i % 5 == 0
             ),
@@ -145,4 +182,7 @@ def nice_top(value: float) -> float:
 
 def _polar(degrees: float, radius: float) -> tuple[str, str]:
     angle = math.radians(degrees)
-    return f"{24 + radius * math.cos(angle):.1f}", f"{24 + radius * math.sin(angle):.1f}"
+    return (
+        f"{24 + radius * math.cos(angle):.1f}",
+        f"{24 + radius * math.sin(angle):.1f}",
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -57,7 +58,7 @@ def icon(name: str) -> SafeString:
     return format_html(
         '<svg viewBox="0 0 16 16" width="16" height="16" fill="none" stroke="currentColor" stroke-width="1.4"'
         ' stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{}</svg>',
-        mark_safe(ICONS[name]),  # noqa: S308 (a constant of this module)
+        mark_safe(ICONS[name]),
     )
 
 
@@ -85,10 +86,27 @@ def spark(values: Sequence[float]) -> SafeString:
     return charts.spark(values)
 
 
-@register.simple_tag
-def bars(series: Sequence[Sequence[float]], labels: Sequence[str], label: str, unit: str = "") -> SafeString:
-    """Stacked bars; `label` is the sentence for readers, `unit` stands before each figure of the axis."""
-    return charts.bars(series, labels, label=label, unit=unit)
+@register.inclusion_tag("components/chart.html")
+def chart(
+    title: str,
+    labels: Sequence[str],
+    series: Sequence[tuple[str, Sequence[float]]],
+    sentence: str,
+    unit: str = "",
+) -> dict[str, Any]:
+    """Stacked bars with a legend and the same data as a table.
+
+    `series` is (name, one value per label), at most six; `sentence` says for readers what the picture shows;
+    `unit` stands before each figure.
+    """
+    values = [values for _name, values in series]
+    return {
+        "title": title,
+        "names": [name for name, _values in series],
+        "picture": charts.bars(values, labels, label=sentence, unit=unit),
+        "rows": list(zip(labels, zip(*values, strict=True), strict=True)),
+        "unit": unit,
+    }
 
 
 @register.simple_tag
@@ -96,7 +114,12 @@ def star_row(rating: float | Decimal) -> SafeString:
     """Five stars, filled up to the rounded rating; use `components/stars.html`, which writes the figure too."""
     full = round(rating)
     shape = '<svg viewBox="0 0 16 16" fill="{}" stroke="currentColor" stroke-width="1.2" aria-hidden="true">{}</svg>'
-    return mark_safe("".join(shape.format("currentColor" if i < full else "none", ICONS["star"]) for i in range(5)))  # noqa: S308
+    return mark_safe(
+        "".join(
+            shape.format("currentColor" if i < full else "none", ICONS["star"])
+            for i in range(5)
+        )
+    )
 
 
 @register.simple_tag(takes_context=True)
@@ -109,7 +132,12 @@ def nav_link(context: Context, label: str, *names: str) -> SafeString:
             continue
         match = getattr(context.get("request"), "resolver_match", None)
         here = match is not None and match.view_name in names
-        return format_html('<a href="{}"{}>{}</a>', href, mark_safe(' aria-current="page"') if here else "", label)
+        return format_html(
+            '<a href="{}"{}>{}</a>',
+            href,
+            mark_safe(' aria-current="page"') if here else "",
+            label,
+        )
     return SafeString("")
 
 
@@ -124,13 +152,19 @@ def control(field: BoundField) -> SafeString:
 @register.filter
 def money(nano: int | None, currency: str = "") -> str:
     """Nano-units as "$0.40"; the instance's currency unless one is given. None is "" (nothing to show)."""
-    return "" if nano is None else money_units.display(nano, currency or settings.CURRENCY)
+    return (
+        "" if nano is None else money_units.display(nano, currency or settings.CURRENCY)
+    )
 
 
 @register.filter
 def count(value: int | None) -> str:
     """A whole number with separators: 178,415."""
-    return "" if value is None else str(formats.number_format(value, force_grouping=True, use_l10n=True))
+    return (
+        ""
+        if value is None
+        else str(formats.number_format(value, force_grouping=True, use_l10n=True))
+    )
 
 
 @register.filter
@@ -176,7 +210,13 @@ def when(value: datetime | None) -> str:
         words = _("%(time)s ago") % {"time": timesince(value, depth=1)}
     else:
         words = full
-    return format_html('<time datetime="{}" title="{} {}">{}</time>', value.isoformat(), full, local.tzname(), words)
+    return format_html(
+        '<time datetime="{}" title="{} {}">{}</time>',
+        value.isoformat(),
+        full,
+        local.tzname(),
+        words,
+    )
 
 
 @register.filter
@@ -188,8 +228,10 @@ def typeid(value: UUID, prefix: str) -> str:
 @register.filter
 def highlight(source: str, language: str) -> SafeString:
     """Source with Pygments' short classes, to stand in `.code pre`. `language` is a Pygments name: "python", "bash"."""
-    markup = pygments_highlight(source.strip("\n"), get_lexer_by_name(language), HtmlFormatter(nowrap=True))
-    return mark_safe(markup.rstrip("\n"))  # noqa: S308 (Pygments escapes the source)
+    markup = pygments_highlight(
+        source.strip("\n"), get_lexer_by_name(language), HtmlFormatter(nowrap=True)
+    )
+    return mark_safe(markup.rstrip("\n"))
 
 
 @register.filter

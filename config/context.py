@@ -1,0 +1,23 @@
+"""What every page is given beside its own context."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+THEMES = ("light", "dark")
+CODE_LANGUAGES = ("curl", "python", "node")
+
+
+def site(request: HttpRequest) -> dict[str, Any]:
+    """The name and address of this instance, and what the visitor chose by cookie. Asks no database."""
+    theme = request.COOKIES.get("theme", "")
+    language = request.COOKIES.get("code", "")
+    return {
+        "site_name": settings.SITE_NAME,
+        "site_url": settings.SITE_URL,
+        "site_version": settings.VERSION,
+        "currency": settings.CURRENCY,
+        "theme": theme if theme in THEMES else "",
+        "code_language": language if language in CODE_LANGUAGES else CODE_LANGUAGES[0],
+    }
