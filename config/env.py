@@ -417,9 +417,7 @@ VARIABLES: tuple[Variable, ...] = (
 BY_NAME: Mapping[str, Variable] = {variable.name: variable for variable in VARIABLES}
 
 # Read before the table can be, or by the launcher and the build alone.
-OUTSIDE_THE_TABLE = frozenset(
-    {"AGORAI_ENV_FILE", "AGORAI_VAR", "AGORAI_DATABASE_ROLE", "DJANGO_SETTINGS_MODULE", "PORT"}
-)
+OUTSIDE_THE_TABLE = frozenset({"AGORAI_ENV_FILE", "AGORAI_VAR", "DJANGO_SETTINGS_MODULE", "PORT"})
 
 
 def load(environment: Mapping[str, str]) -> SimpleNamespace:

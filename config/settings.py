@@ -95,7 +95,7 @@ ASGI_APPLICATION = "config.asgi.application"
 APPEND_SLASH = False
 MIGRATION_MODULES = {"djstripe": "config.djstripe_migrations"}  # one step in place of 50 CPU-seconds of history
 
-FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+FORM_RENDERER = "config.forms.FormRenderer"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -120,6 +120,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "config.context.site",
             ],
         },
     }
@@ -129,9 +130,7 @@ TEMPLATES = [
 DATABASE_URL = values.DATABASE_URL
 DATABASE_OWNER_URL = values.DATABASE_OWNER_URL or DATABASE_URL
 REDIS_URL = values.REDIS_URL
-DATABASES = {
-    "default": env.database(DATABASE_OWNER_URL if os.environ.get("AGORAI_DATABASE_ROLE") == "owner" else DATABASE_URL)
-}
+DATABASES = {"default": env.database(DATABASE_URL)}  # `migrate` connects as the owner instead: config.roles
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 if values.DATABASE_POOL_SIZE:
     # A pool, not CONN_MAX_AGE: under ASGI every request has a thread of its own, and would leave its connection there.
@@ -208,6 +207,7 @@ ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = SITE_NAME
 RATELIMIT_USE_CACHE = "default"
+RATELIMIT_IP_META_KEY = "common.address.client_address"
 SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]  # the cache is Django's own Redis backend, whose `incr` is atomic
 
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
