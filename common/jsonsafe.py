@@ -1,0 +1,143 @@
+"""JSON from strangers: what PostgreSQL cannot store, Python cannot bear or two readers may read differently is refused.
+
+Depth and the number of values are counted before the parser recurses or allocates; time stays linear in the input.
+"""
+
+import json
+import re
+from itertools import accumulate
+from math import isfinite
+from typing import Any, NoReturn
+
+MAX_VALUES = 200_000
+MAX_NUMBER_DIGITS = 64
+
+# Escapes are looked for where every `\\` and `\"` has been blanked, so a backslash found here does start an escape.
+_LONE_HIGH = re.compile(rb"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])", re.DOTALL)
+_LONE_LOW = re.compile(rb"\\u[dD][c-fC-F](?<!\\u[dD][89abAB]..\\u[dD].)", re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+class UnsafeJSON(ValueError):
+    """Refused input. `pointer` (RFC 6901) says where, as far as it is known; `detail` is for the sender."""
+
+    def __init__(self, code: str, pointer: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code, self.pointer, self.detail = code, pointer, detail
+
+
+Faults = dict[
+    int, tuple[Any, UnsafeJSON]
+]  # id of a value -> the value (kept alive, so the id stays its own) and its fault
+
+
+def loads(raw: bytes, *, max_bytes: int, max_depth: int = 32, max_values: int = MAX_VALUES) -> Any:
+    """The value of a JSON text.
+
+    Raises UnsafeJSON with code `too_large`, `invalid_json`, `too_deep`, `too_many_values`, `nul`, `surrogate`,
+    `number_out_of_range` or `duplicate_key`.
+    """
+    if len(raw) > max_bytes:
+        raise UnsafeJSON("too_large", "", f"The body is larger than {max_bytes} bytes.")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise UnsafeJSON("invalid_json", "", f"Byte {error.start} is not valid UTF-8.") from None
+    plain = raw.replace(rb"\\", b"__").replace(rb"\"", b"__") if b"\\" in raw else raw
+    _check_size(plain, max_depth, max_values)
+
+    faults: Faults = {}
+    try:
+        tree = _parse(text, faults)
+    except json.JSONDecodeError as error:
+        if "\0" in text:
+            raise UnsafeJSON("nul", "", "NUL characters are not allowed.") from None
+        raise UnsafeJSON("invalid_json", "", f"{error.msg} at line {error.lineno} column {error.colno}.") from None
+    if (
+        faults
+        or rb"\u0000" in plain
+        or rb"\ud" in plain.lower()
+        and (_LONE_HIGH.search(plain) or _LONE_LOW.search(plain))
+    ):
+        _raise_first(tree, faults)
+    return tree
+
+
+def _check_size(plain: bytes, max_depth: int, max_values: int) -> None:
+    many = UnsafeJSON("too_many_values", "", f"More than {max_values} values.")
+    if plain.count(b'"') > 4 * max_values:  # two quotes a string, a name and a string a member
+        raise many
+    outside = b"".join(plain.split(b'"')[::2])  # everything but the strings
+    if outside.count(b",") + outside.count(b"[") + outside.count(b"{") > max_values:
+        raise many
+    brackets = outside.translate(None, _NOT_BRACKETS)
+    if len(brackets) > 2 * max_values:
+        raise many
+    if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > max_depth:
+        raise UnsafeJSON("too_deep", "", f"Nested deeper than {max_depth} levels.")
+
+
+def _parse(text: str, faults: Faults) -> Any:
+    too_long, not_finite, not_json = object(), object(), object()  # stand in the tree where a number was refused
+
+    def refuse(value: Any, code: str, detail: str) -> Any:
+        faults[id(value)] = value, UnsafeJSON(code, "", detail)
+        return value
+
+    def read_int(digits: str) -> Any:
+        if len(digits) > MAX_NUMBER_DIGITS:
+            return refuse(too_long, "number_out_of_range", f"A number has more than {MAX_NUMBER_DIGITS} digits.")
+        return int(digits)
+
+    def read_float(digits: str) -> Any:
+        if len(digits) > MAX_NUMBER_DIGITS:
+            return refuse(too_long, "number_out_of_range", f"A number has more than {MAX_NUMBER_DIGITS} digits.")
+        number = float(digits)
+        return number if isfinite(number) else refuse(not_finite, "number_out_of_range", "A number is too large.")
+
+    def read_constant(name: str) -> Any:
+        return refuse(not_json, "number_out_of_range", f"{name} is not JSON.")
+
+    def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            refuse(members, "duplicate_key", "A member name is given twice.")
+        return members
+
+    return json.loads(
+        text, parse_int=read_int, parse_float=read_float, parse_constant=read_constant, object_pairs_hook=read_object
+    )
+
+
+def _raise_first(tree: Any, faults: Faults) -> NoReturn:
+    """Something is wrong: find the first place and say it."""
+    # A faulty value that a later member replaced is not in the tree; then the object that named it twice is the fault.
+    path, fault = _find([tree], faults) or ([0], UnsafeJSON("invalid_json", "", "The body is not valid JSON."))
+    pointer = "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in path[1:])
+    raise UnsafeJSON(fault.code, pointer, fault.detail)
+
+
+def _find(value: Any, faults: Faults) -> tuple[list[Any], UnsafeJSON] | None:
+    """The first fault within, and the path to it. Recursion is bounded: the depth has been checked."""
+    is_object = isinstance(value, dict)
+    for key, inner in value.items() if is_object else enumerate(value):
+        if is_object and (fault := _string_fault(key)):
+            return [], fault
+        if isinstance(inner, str):
+            if fault := _string_fault(inner):
+                return [key], fault
+        elif id(inner) in faults:
+            return [key], faults[id(inner)][1]
+        elif isinstance(inner, dict | list) and (found := _find(inner, faults)):
+            return [key, *found[0]], found[1]
+    return None
+
+
+def _string_fault(string: str) -> UnsafeJSON | None:
+    if "\0" in string:
+        return UnsafeJSON("nul", "", "NUL characters are not allowed.")
+    if not string.isascii() and _SURROGATE.search(string):
+        return UnsafeJSON("surrogate", "", "A surrogate escape stands alone.")
+    return None
