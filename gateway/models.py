@@ -12,6 +12,25 @@ from common.ids import encode, uuid7
 from gateway.querysets import EndpointQuerySet, InvocationQuerySet
 
 
+class Rule(models.TextChoices):
+    """The rules of the billing policy: what a settled call is charged, and why. Each receipt names one."""
+
+    FREE = "free", _("The model is free.")
+    TEST_MODE = "test_mode", _("The key is in test mode: nothing is charged.")
+    USAGE_REPORTED = "usage_reported", _("The usage that the upstream reported, at the price when the call began.")
+    USAGE_COUNTED = "usage_counted", _("The upstream reported no usage; what was delivered was counted here.")
+    PER_CALL = "per_call", _("One answered call, at the price when it began.")
+    UPSTREAM_ERROR = "upstream_error", _("The upstream failed or could not be reached: nothing is charged.")
+    UPSTREAM_TIMEOUT = "upstream_timeout", _("The upstream did not answer in time: nothing is charged.")
+    INVALID_OUTPUT = "invalid_output", _("The answer was empty or did not fit the model's schema: nothing is charged.")
+    NOT_SENT = "not_sent", _("The call ended before the upstream was contacted: nothing is charged.")
+    ORPHAN_VOID = (
+        "orphan_void",
+        _("The gateway stopped during the call and nothing proves delivery: nothing is charged."),
+    )
+    DEMO = "demo", _("Made-up usage of the demonstration.")
+
+
 class Endpoint(models.Model):
     """The HTTP endpoint behind a version. Its secret is sealed, and bound to this row and to the URL's origin."""
 
@@ -25,7 +44,8 @@ class Endpoint(models.Model):
     protocol = models.CharField(max_length=10, choices=Protocol)
     upstream_model = models.CharField(max_length=120, blank=True)  # the model's name there, when it has another one
     auth_header = models.CharField(max_length=60, default="Authorization")
-    sealed_secret = models.BinaryField(null=True, blank=True, editable=False)
+    sealed_secret = models.BinaryField(null=True, blank=True, editable=False)  # what the upstream wants of us
+    sealed_signing_key = models.BinaryField(editable=False)  # what we sign requests with, so that it knows us
     timeout_seconds = models.PositiveSmallIntegerField(default=60)
     max_cost_nano = models.BigIntegerField(null=True, blank=True)  # what one call is never charged above
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -98,7 +118,7 @@ class Invocation(models.Model):
     beat_at = models.DateTimeField()  # renewed while the call lasts
     settled_at = models.DateTimeField(null=True)
     # Of the settlement:
-    rule = models.CharField(max_length=24, blank=True)  # of the billing policy
+    rule = models.CharField(max_length=24, choices=Rule, blank=True)
     cost_nano = models.BigIntegerField(default=0)
     overrun_nano = models.BigIntegerField(default=0)  # beyond the hold: never charged to the caller
     input_tokens = models.BigIntegerField(default=0)

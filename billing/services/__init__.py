@@ -1,0 +1,5 @@
+"""Every write of money that is not a call's own."""
+
+from billing.services.entitlements import ensure_account
+
+__all__ = ["ensure_account"]

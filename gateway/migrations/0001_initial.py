@@ -1,4 +1,3 @@
-
 import common.ids
 import django.contrib.postgres.fields
 import django.db.models.deletion
@@ -13,9 +12,9 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ("accounts", "0001_initial"),
+        ("accounts", "0002_clock_and_budget_windows"),
         ("apikeys", "0001_initial"),
-        ("marketplace", "0001_initial"),
+        ("marketplace", "0002_immutability_and_search"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -38,6 +37,7 @@ class Migration(migrations.Migration):
                 ("upstream_model", models.CharField(blank=True, max_length=120)),
                 ("auth_header", models.CharField(default="Authorization", max_length=60)),
                 ("sealed_secret", models.BinaryField(blank=True, null=True)),
+                ("sealed_signing_key", models.BinaryField()),
                 ("timeout_seconds", models.PositiveSmallIntegerField(default=60)),
                 ("max_cost_nano", models.BigIntegerField(blank=True, null=True)),
                 (
@@ -98,7 +98,35 @@ class Migration(migrations.Migration):
                 ("started_at", models.DateTimeField()),
                 ("beat_at", models.DateTimeField()),
                 ("settled_at", models.DateTimeField(null=True)),
-                ("rule", models.CharField(blank=True, max_length=24)),
+                (
+                    "rule",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("free", "The model is free."),
+                            ("test_mode", "The key is in test mode: nothing is charged."),
+                            (
+                                "usage_reported",
+                                "The usage that the upstream reported, at the price when the call began.",
+                            ),
+                            ("usage_counted", "The upstream reported no usage; what was delivered was counted here."),
+                            ("per_call", "One answered call, at the price when it began."),
+                            ("upstream_error", "The upstream failed or could not be reached: nothing is charged."),
+                            ("upstream_timeout", "The upstream did not answer in time: nothing is charged."),
+                            (
+                                "invalid_output",
+                                "The answer was empty or did not fit the model's schema: nothing is charged.",
+                            ),
+                            ("not_sent", "The call ended before the upstream was contacted: nothing is charged."),
+                            (
+                                "orphan_void",
+                                "The gateway stopped during the call and nothing proves delivery: nothing is charged.",
+                            ),
+                            ("demo", "Made-up usage of the demonstration."),
+                        ],
+                        max_length=24,
+                    ),
+                ),
                 ("cost_nano", models.BigIntegerField(default=0)),
                 ("overrun_nano", models.BigIntegerField(default=0)),
                 ("input_tokens", models.BigIntegerField(default=0)),

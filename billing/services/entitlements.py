@@ -1,0 +1,14 @@
+"""What an organization may use, and with which credit."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from accounts.models import Budget, Organization
+from accounts.services import ensure_credit
+from common.money import to_nano
+
+
+def ensure_account(organization: Organization) -> Budget:
+    """The organization's credit, opened with the welcome credit when it is not there yet. Idempotent."""
+    return ensure_credit(organization=organization, limit_nano=to_nano(settings.WELCOME_CREDIT))

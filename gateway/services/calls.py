@@ -1,0 +1,197 @@
+"""The two moves of money around a call, as the SQL function `gateway_batch` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from common.money import rate
+from gateway.models import Invocation, Rule
+from marketplace.models import Price
+
+#: A call whose process has not renewed it for this long is an orphan.
+ORPHAN_AFTER_SECONDS = 150
+
+BATCH_SQL = (
+    "SELECT refused, refused_by, unsettled FROM gateway_batch("
+    "%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[],"
+    " %s::text[], %s::boolean[], %s::bigint[], %s::integer[], %s::integer[], %s::uuid[], %s::bigint[],"
+    " %s::uuid[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::integer[], %s::text[],"
+    " %s::integer[], %s::integer[])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """The intent of one call and the most it may cost. `budget_ids`: every budget that must hold `hold_nano`."""
+
+    id: UUID
+    organization_id: UUID
+    user_id: UUID | None
+    api_key_id: UUID | None
+    publisher_id: UUID
+    ai_model_id: UUID
+    version_id: UUID
+    price_id: UUID
+    kind: str
+    mode: str
+    is_streamed: bool
+    hold_nano: int
+    budget_ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """How one call ended. `cost_nano` above the hold is kept apart as overrun and charged to nobody."""
+
+    id: UUID
+    rule: Rule
+    cost_nano: int
+    input_tokens: int
+    output_tokens: int
+    usage_source: str
+    http_status: int
+    error_code: str
+    latency_ms: int
+    first_token_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAnswer:
+    """`refused`: position of a reserve -> the budget that refused it. `unsettled`: settles that met no started call."""
+
+    refused: dict[int, UUID]
+    unsettled: frozenset[int]
+
+
+def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle]) -> list[list[Any]]:
+    """The arrays of `BATCH_SQL`. Settles are put into id order, in which the function locks."""
+    first, last, budgets, amounts = [], [], [], []
+    for reserve in reserves:
+        first.append(len(budgets) + 1)
+        budgets += reserve.budget_ids
+        amounts += [reserve.hold_nano] * len(reserve.budget_ids)
+        last.append(len(budgets))
+    return [
+        [r.id for r in reserves],
+        [r.organization_id for r in reserves],
+        [r.user_id for r in reserves],
+        [r.api_key_id for r in reserves],
+        [r.publisher_id for r in reserves],
+        [r.ai_model_id for r in reserves],
+        [r.version_id for r in reserves],
+        [r.price_id for r in reserves],
+        [r.kind for r in reserves],
+        [r.mode for r in reserves],
+        [r.is_streamed for r in reserves],
+        [r.hold_nano for r in reserves],
+        first,
+        last,
+        budgets,
+        amounts,
+        [s.id for s in settles],
+        [s.rule.value for s in settles],
+        [s.cost_nano for s in settles],
+        [s.input_tokens for s in settles],
+        [s.output_tokens for s in settles],
+        [s.usage_source for s in settles],
+        [s.http_status for s in settles],
+        [s.error_code for s in settles],
+        [s.latency_ms for s in settles],
+        [s.first_token_ms for s in settles],
+    ]
+
+
+def batch_answer(row: Sequence[Any]) -> BatchAnswer:
+    """What `gateway_batch` answered; its positions count from 1, ours from 0."""
+    refused, refused_by, unsettled = row
+    return BatchAnswer(
+        {position - 1: budget for position, budget in zip(refused, refused_by, strict=True)},
+        frozenset(position - 1 for position in unsettled),
+    )
+
+
+@transaction.atomic
+def move(*, reserves: Sequence[Reserve] = (), settles: Sequence[Settle] = ()) -> BatchAnswer:
+    """Reserve and settle in one transaction, for whoever is not the hot path."""
+    with connection.cursor() as cursor:
+        cursor.execute(BATCH_SQL, batch_parameters(reserves, settles))
+        return batch_answer(cursor.fetchone())
+
+
+def cost_of(price: Price, *, input_tokens: int, output_tokens: int) -> int:
+    """One answered call at `price`, in nano-units: per call plus per token, rounded once, half up."""
+    tokens = input_tokens * (price.input_nano_per_million or 0) + output_tokens * (price.output_nano_per_million or 0)
+    return (price.per_call_nano or 0) + rate(tokens, 1, 1_000_000)
+
+
+def settle_orphans(limit: int = 500) -> int:
+    """End calls whose process stopped renewing them: their hold returns, nothing is charged. Returns how many ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM gateway_invocation WHERE state = 'started'"
+            " AND beat_at < clock_now() - make_interval(secs => %s) ORDER BY id LIMIT %s",
+            [ORPHAN_AFTER_SECONDS, limit],
+        )
+        ids = [row[0] for row in cursor.fetchall()]
+    answer = move(settles=[_void(id) for id in ids])
+    return len(ids) - len(answer.unsettled)
+
+
+def _void(id: UUID) -> Settle:
+    return Settle(
+        id=id,
+        rule=Rule.ORPHAN_VOID,
+        cost_nano=0,
+        input_tokens=0,
+        output_tokens=0,
+        usage_source="",
+        http_status=503,
+        error_code="gateway_stopped",
+        latency_ms=0,
+        first_token_ms=None,
+    )
+
+
+def create_partitions(days_ahead: int = 14) -> int:
+    """Day partitions from today on, so that a call always has a place. Returns how many were made."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT gateway_create_partitions((clock_now() AT TIME ZONE 'UTC')::date, %s)", [days_ahead + 1])
+        return cursor.fetchone()[0]
+
+
+def check_books() -> list[str]:
+    """What disagrees between calls and budgets, in plain words; empty when every hold and every cent is accounted for."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT b.id, b.held, coalesce(c.held, 0), b.spent, coalesce(c.spent, 0) FROM accounts_budget b"
+            " LEFT JOIN (SELECT x.budget, sum(i.hold_nano) FILTER (WHERE i.state = 'started') AS held,"
+            "                   sum(i.cost_nano) AS spent"
+            "              FROM gateway_invocation i, unnest(i.budget_ids) x(budget) GROUP BY x.budget) c ON c.budget = b.id"
+            " WHERE b.held <> coalesce(c.held, 0) OR b.spent <> coalesce(c.spent, 0)"
+        )
+        wrong = [
+            f"budget {id}: holds {held}, its calls hold {calls_held}; spent {spent}, its calls cost {calls_spent}"
+            for id, held, calls_held, spent, calls_spent in cursor.fetchall()
+        ]
+        cursor.execute(
+            "SELECT i.id FROM gateway_invocation i LEFT JOIN billing_usageevent e ON e.id = i.id"
+            " WHERE i.state = 'final' AND NOT i.is_demo AND (e.id IS NULL OR e.cost_nano <> i.cost_nano)"
+        )
+        wrong += [f"call {row[0]}: its usage event is missing or differs" for row in cursor.fetchall()]
+    return wrong + list(_wrongly_rated())
+
+
+def _wrongly_rated() -> Iterable[str]:
+    """Calls whose stored cost is not what their frozen price makes of their quantities."""
+    charged = Invocation.objects.filter(
+        state=Invocation.State.FINAL, rule__in=[Rule.USAGE_REPORTED, Rule.USAGE_COUNTED, Rule.PER_CALL]
+    ).select_related("price")
+    for call in charged.iterator():
+        due = cost_of(call.price, input_tokens=call.input_tokens, output_tokens=call.output_tokens)
+        if call.cost_nano + call.overrun_nano != due:
+            yield f"call {call.public_id}: cost {call.cost_nano} + overrun {call.overrun_nano}, rated {due}"
