@@ -255,10 +255,15 @@ def resolve_actor(request: Any) -> Actor:
 
 
 def actor_of(request: Any) -> Actor:
-    """`resolve_actor`, once per request."""
-    found = getattr(request, "actor", None)
+    """`resolve_actor`, once per request.
+
+    DRF's request keeps its own: what the session said before a key was read must not count after it.
+    """
+    found = vars(request).get("actor")
     if found is None:
         found = request.actor = resolve_actor(request)
+        if (inner := vars(request).get("_request")) is not None:
+            inner.actor = found  # for the access line
     return cast(Actor, found)
 
 

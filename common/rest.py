@@ -23,8 +23,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from common import ids, jsonsafe, money
-from common.address import client_address
+from common import ids, jsonsafe, limiter, money
 from common.policy import Actor, PolicyPermission, actor_of
 from common.problems import (
     FieldError,
@@ -39,7 +38,6 @@ from common.problems import (
 
 MAX_BODY_BYTES = 1024 * 1024
 MIN_BIGINT, MAX_BIGINT = -(2**63), 2**63 - 1
-PERIOD_SECONDS = 60
 
 
 # --- JSON in and out ---
@@ -326,12 +324,12 @@ class APIView(views.APIView):
         request.accepted_renderer, request.accepted_media_type = renderer, media_type
         self._rate_headers: dict[str, str] = {}
         if self.auth_rate:
-            self.limit_rate("auth", f"address:{client_address(request)}", settings.AUTH_RATE_PER_MINUTE)
+            self.limit_rate("auth", _address(request), settings.AUTH_RATE_PER_MINUTE)
         try:
             self.perform_authentication(request)
         except Exception:
             if not self.auth_rate:  # guesses count too
-                self.limit_rate("api", f"address:{client_address(request)}", settings.API_RATE_PER_MINUTE)
+                self.limit_rate("api", _address(request), settings.API_RATE_PER_MINUTE)
             raise
         if not self.auth_rate:
             self.limit_rate("api", _subject(request), settings.API_RATE_PER_MINUTE)
@@ -340,18 +338,12 @@ class APIView(views.APIView):
 
     def limit_rate(self, name: str, subject: str, per_minute: int) -> None:
         """Take one request from the subject's bucket; raises RateLimited."""
-        from common import limiter
-
-        verdict = limiter.take(f"{name}:{subject}", limit=per_minute, period_seconds=PERIOD_SECONDS)
-        self._rate_headers = {
-            "RateLimit-Policy": f'"{name}";q={per_minute};w={PERIOD_SECONDS}',
-            "RateLimit": f'"{name}";r={verdict.remaining};t={verdict.reset_seconds}',
-        }
-        if not verdict.allowed:
+        decision = limiter.check(f"{name}:{subject}", per_minute, name=name)
+        self._rate_headers = {k: v for k, v in decision.headers().items() if k.startswith("RateLimit")}
+        if not decision.allowed:
             raise RateLimited(
                 f"At most {per_minute} requests a minute.",
-                retry_after_seconds=verdict.retry_after_seconds,
-                headers=self._rate_headers,
+                retry_after_seconds=decision.retry_after_seconds,
             )
 
     def read_query(self, request: Request) -> dict[str, Any]:
@@ -424,10 +416,14 @@ def _measure_chunked_body(request: HttpRequest, max_bytes: int) -> None:
     request.META["CONTENT_LENGTH"] = str(len(raw))
 
 
+def _address(request: Request) -> str:
+    return f"address:{limiter.client_bucket(request.META, settings.TRUSTED_PROXIES)}"
+
+
 def _subject(request: Request) -> str:
     """Whose bucket a request draws from: its key's, its user's, else its address's."""
     if hasattr(request.auth, "effective_scopes"):
         return f"key:{request.auth.id}"
     if request.user is not None and request.user.is_authenticated:
         return f"user:{request.user.pk}"
-    return f"address:{client_address(request)}"
+    return _address(request)
