@@ -1,4 +1,4 @@
-"""The Celery app. A message is only speed (the row is the work), so nothing here waits for a broker or keeps results."""
+"""The Celery app. A message is only speed (the row is the work): nothing waits for a broker, and no result is kept."""
 
 import os
 

@@ -7,8 +7,8 @@ os.environ.setdefault("DEBUG", "true")
 os.environ.setdefault("DATABASE_URL", "postgresql:///agorai")
 os.environ.setdefault("REDIS_URL", "redis://localhost:6379/0")
 
-from config.settings import *  # noqa: E402, F403
-from config.settings import DATABASES, STORAGES  # noqa: E402
+from config.settings import *  # noqa: F403
+from config.settings import DATABASES, STORAGES
 
 DEBUG = False
 DATABASES["default"]["OPTIONS"].pop("pool", None)  # a database in use cannot be cloned or dropped
