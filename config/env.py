@@ -407,7 +407,14 @@ VARIABLES: tuple[Variable, ...] = (
         "false",
         "Whether publishers' addresses may be http:// (in allowed networks they always may not without it).",
     ),
-    Variable(_LOGS, "LOG_FORMAT", "json or console", "json", "One JSON object a line, or lines for people."),
+    Variable(
+        _LOGS,
+        "LOG_FORMAT",
+        "json or console",
+        "json",
+        "One JSON object a line, or lines for people.",
+        in_debug="console",
+    ),
     Variable(_LOGS, "LOG_LEVEL", "log level", "INFO", "The lowest level that is written."),
     Variable(_STRIPE, "STRIPE_LIVE_SECRET_KEY", "text", "", "Secret key of the live Stripe account.", secret=True),
     Variable(_STRIPE, "STRIPE_TEST_SECRET_KEY", "text", "", "Secret key of the Stripe test account.", secret=True),
@@ -506,6 +513,16 @@ def unknown(environment: Mapping[str, str], env_file: Path | None = None) -> dic
         if nearest or name in in_file:
             found[name] = nearest[0] if nearest else ""
     return found
+
+
+def shown(variable: Variable, text: str) -> str:
+    """A value for people to read: of an address everything but the password, of any other secret nothing."""
+    if not variable.secret or not text:
+        return text
+    if "://" not in text:
+        return "(hidden)"
+    text = re.sub(r"(://[^/?#:]*):[^/?#]*@", r"\1:…@", text)
+    return re.sub(r"(password=)[^&]*", r"\1…", text, flags=re.IGNORECASE)
 
 
 def _names_in(env_file: Path) -> list[str]:
