@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import environ
 
+from common import logs
 from config import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -310,10 +311,5 @@ USE_I18N = USE_TZ = True
 
 LOG_FORMAT = values.LOG_FORMAT
 LOG_LEVEL = values.LOG_LEVEL
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}},
-    "root": {"handlers": ["stdout"], "level": LOG_LEVEL},
-    "loggers": {"django": {"handlers": [], "propagate": True}, "django.server": {"handlers": [], "propagate": True}},
-}
+LOGGING = logs.config(LOG_FORMAT, LOG_LEVEL)
+logs.configure()
