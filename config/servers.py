@@ -7,6 +7,7 @@ needed. Both servers listen on Unix sockets in private directories and on no por
 from __future__ import annotations
 
 import abc
+import contextlib
 import ctypes
 import functools
 import importlib.util
@@ -105,10 +106,8 @@ def stop_leftovers(directory: Path, programs: Iterable[str]) -> None:
 
 
 def _kill(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def socket_directory(run: Path) -> Path:
@@ -180,6 +179,10 @@ class Server(abc.ABC):
                 raise Failure(_explain(f"{self.name} did not start", said, self.log))
             time.sleep(0.2)  # the kernel still holds memory of a server that was killed
 
+    def poll(self) -> int | None:
+        """None while it runs, else how it ended."""
+        return self.process.poll() if self.process else 0
+
     def stop(self) -> None:
         """Stop cleanly; harder and harder if it does not listen."""
         if self.process is None:
@@ -246,12 +249,14 @@ class PostgreSQL(Server):
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         _give(fresh, server_user())
-        locale = ["--locale=C.UTF-8", "--data-checksums"]
+        locale = ["--locale=C.UTF-8"]
         if self.version >= 17:
-            locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--data-checksums"]
+            locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        options = ["-D", str(fresh), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--data-checksums", *locale]
+        if not self.durable:
+            options.append("--no-sync")
         made = subprocess.run(
-            [*run_as_server_user(), str(self.binaries / "initdb"), "-D", str(fresh), "-U", SUPERUSER]
-            + ["-A", "trust", "-E", "UTF8", "--no-instructions", *locale, *([] if self.durable else ["--no-sync"])],
+            [*run_as_server_user(), str(self.binaries / "initdb"), "--no-instructions", *options],
             cwd="/",
             env=_environment(),
             capture_output=True,
@@ -322,34 +327,40 @@ class PostgreSQL(Server):
         return len(lines) > 7 and lines[0] == str(self.process and self.process.pid) and lines[7].strip() == "ready"
 
     def create_database(self, database: str = DATABASE) -> None:
-        """Both roles, the extensions that the owner may not create, and the database; each only where missing."""
-        extensions = "".join(f"create extension if not exists {name};\n" for name in EXTENSIONS)
+        """Both roles, the extensions, which only a superuser may create, and the database; each only where missing."""
         self.execute(
-            "set client_min_messages = warning;\n"
-            + "".join(
-                f"select 'create role {role} login' where not exists "
-                f"(select from pg_roles where rolname = '{role}') \\gexec\n"
-                for role in (OWNER_ROLE, APP_ROLE)
-            )
-            + f"\\connect template1\nset client_min_messages = warning;\n{extensions}"
-            + "\\connect postgres\n"
-            + f"select 'create database {database} owner {OWNER_ROLE}' where not exists "
-            + f"(select from pg_database where datname = '{database}') \\gexec\n"
-            + f"\\connect {database}\nset client_min_messages = warning;\n{extensions}"
+            _CREATE_DATABASE, owner=OWNER_ROLE, app=APP_ROLE, database=database, extensions=" ".join(EXTENSIONS)
         )
 
-    def execute(self, sql: str, database: str = "postgres") -> None:
+    def execute(self, script: str, **variables: str) -> None:
         """Run a psql script as the superuser. Raises Failure with what the server said."""
-        command = [str(self.binaries / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1"]
+        command = [str(self.binaries / "psql"), "-XqAt", "-h", str(self.sockets), "-U", SUPERUSER, "-d", "postgres"]
+        settings = [f"--set={name}={value}" for name, value in variables.items()]
         done = subprocess.run(
-            [*command, "-h", str(self.sockets), "-U", SUPERUSER, "-d", database, "-f", "-"],
-            input=sql,
+            [*command, *settings, "--set=ON_ERROR_STOP=1", "-f", "-"],
+            input=script,
             env=_environment(),
             capture_output=True,
             text=True,
         )
         if done.returncode:
             raise Failure(_explain("The database could not be set up", done.stderr, self.log))
+
+
+_CREATE_DATABASE = r"""
+set client_min_messages = warning;
+select format('create role %I login', name) from unnest(array[:'owner', :'app']) as name
+ where name not in (select rolname from pg_roles) \gexec
+\connect template1
+set client_min_messages = warning;
+select format('create extension if not exists %I', name) from string_to_table(:'extensions', ' ') as name \gexec
+\connect postgres
+select format('create database %I owner %I', :'database', :'owner')
+ where not exists (select from pg_database where datname = :'database') \gexec
+\connect :database
+set client_min_messages = warning;
+select format('create extension if not exists %I', name) from string_to_table(:'extensions', ' ') as name \gexec
+"""
 
 
 class Valkey(Server):

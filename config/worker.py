@@ -1,0 +1,32 @@
+"""The embedded run's worker: tasks on two threads and the clock on a third, in one process.
+
+`celery worker --beat` forks its clock, and a fork outlives a worker that is killed; a thread cannot.
+"""
+
+import os
+
+from celery.beat import EmbeddedService
+
+from config.celery import app
+
+THREADS = 2
+
+
+def main() -> int:
+    clock = EmbeddedService(app, thread=True, schedule_filename=os.environ["CELERY_BEAT_SCHEDULE"])
+    worker = app.Worker(
+        pool="threads",
+        concurrency=THREADS,
+        loglevel=os.environ.get("LOG_LEVEL", "INFO"),
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    clock.start()
+    worker.start()  # until SIGTERM; tasks that run are finished first
+    clock.stop()
+    return int(worker.exitcode or 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
