@@ -1,0 +1,1 @@
+"""Small real models behind HTTP, without a download: the demo's upstream."""
