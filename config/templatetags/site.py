@@ -114,12 +114,7 @@ def star_row(rating: float | Decimal) -> SafeString:
     """Five stars, filled up to the rounded rating; use `components/stars.html`, which writes the figure too."""
     full = round(rating)
     shape = '<svg viewBox="0 0 16 16" fill="{}" stroke="currentColor" stroke-width="1.2" aria-hidden="true">{}</svg>'
-    return mark_safe(
-        "".join(
-            shape.format("currentColor" if i < full else "none", ICONS["star"])
-            for i in range(5)
-        )
-    )
+    return mark_safe("".join(shape.format("currentColor" if i < full else "none", ICONS["star"]) for i in range(5)))
 
 
 @register.simple_tag(takes_context=True)
@@ -144,27 +139,22 @@ def nav_link(context: Context, label: str, *names: str) -> SafeString:
 @register.simple_tag
 def control(field: BoundField) -> SafeString:
     """The widget of a field, without a placeholder that only repeats its label."""
-    placeholder = str(field.field.widget.attrs.get("placeholder", ""))
-    repeats = placeholder and placeholder.casefold() in str(field.label).casefold()
+    placeholder = str(field.field.widget.attrs.get("placeholder", "")).casefold()
+    label = str(field.label).casefold()
+    repeats = placeholder and (placeholder in label or label in placeholder)
     return field.as_widget(attrs={"placeholder": False} if repeats else None)
 
 
 @register.filter
 def money(nano: int | None, currency: str = "") -> str:
     """Nano-units as "$0.40"; the instance's currency unless one is given. None is "" (nothing to show)."""
-    return (
-        "" if nano is None else money_units.display(nano, currency or settings.CURRENCY)
-    )
+    return "" if nano is None else money_units.display(nano, currency or settings.CURRENCY)
 
 
 @register.filter
 def count(value: int | None) -> str:
     """A whole number with separators: 178,415."""
-    return (
-        ""
-        if value is None
-        else str(formats.number_format(value, force_grouping=True, use_l10n=True))
-    )
+    return "" if value is None else str(formats.number_format(value, force_grouping=True, use_l10n=True))
 
 
 @register.filter
@@ -228,9 +218,7 @@ def typeid(value: UUID, prefix: str) -> str:
 @register.filter
 def highlight(source: str, language: str) -> SafeString:
     """Source with Pygments' short classes, to stand in `.code pre`. `language` is a Pygments name: "python", "bash"."""
-    markup = pygments_highlight(
-        source.strip("\n"), get_lexer_by_name(language), HtmlFormatter(nowrap=True)
-    )
+    markup = pygments_highlight(source.strip("\n"), get_lexer_by_name(language), HtmlFormatter(nowrap=True))
     return mark_safe(markup.rstrip("\n"))
 
 
