@@ -78,6 +78,7 @@ INSTALLED_APPS = [
     "django.forms",
 ]
 MIDDLEWARE = [
+    "observability.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -86,6 +87,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "common.policy.PolicyMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -218,6 +220,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_NAME = "__Host-session" if IS_HTTPS else "session"
 CSRF_COOKIE_NAME = "__Host-csrf" if IS_HTTPS else "csrf"
+CSRF_FAILURE_VIEW = "observability.views.csrf_failure"
 CSRF_COOKIE_HTTPONLY = True  # forms and htmx carry the token themselves
 
 # --- What browsers are told -------------------------------------------------------------------------------------------
@@ -249,7 +252,6 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 500
 DATA_UPLOAD_MAX_NUMBER_FILES = 10
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
-FORMS_URLFIELD_ASSUME_HTTPS = True
 
 # --- The API ----------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -260,8 +262,8 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["common.policy.PolicyPermission"],
     "DEFAULT_PARSER_CLASSES": ["common.rest.SafeJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["common.rest.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "common.schema.AutoSchema",
     "EXCEPTION_HANDLER": "common.problems.exception_handler",
     "URL_FORMAT_OVERRIDE": None,
     "DATETIME_FORMAT": "iso-8601",
@@ -281,18 +283,15 @@ SIMPLE_JWT = {
     "UPDATE_LAST_LOGIN": False,
 }
 SPECTACULAR_SETTINGS = {
-    "TITLE": SITE_NAME,
+    "TITLE": "Agorai API",  # the document is the same on every instance, and committed
     "DESCRIPTION": "Find, publish and call AI models. One key, one bill.",
     "VERSION": VERSION,
     "OAS_VERSION": "3.1.1",
-    "SERVERS": [{"url": SITE_URL}],
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_AUTHENTICATION": [],
-    "SERVE_PERMISSIONS": ["common.policy.PolicyPermission"],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVERS": [{"url": "/"}],
+    "SCHEMA_PATH_PREFIX": "/api",
     "COMPONENT_SPLIT_REQUEST": True,
-    "SORT_OPERATIONS": False,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "common.schema.finish"],
+    "SERVE_PERMISSIONS": ["common.policy.PolicyPermission"],
 }
 
 # --- Stripe: nothing happens without keys -----------------------------------------------------------------------------
