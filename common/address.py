@@ -7,10 +7,10 @@ from django.conf import settings
 
 
 def pick_address(remote: str, forwarded_for: str, trusted_proxies: int) -> str:
-    """The client's address, normalized; "" when there is none, as on a Unix socket without a proxy.
+    """The client's address, normalized; "" where there is none, as on a bare Unix socket.
 
     remote: who opened the connection.  forwarded_for: `X-Forwarded-For`, to which each proxy appended its own client.
-    With n trusted proxies the n-th entry from the right was written by one of ours; what stands further left is hearsay.
+    With n trusted proxies the n-th entry from the right was written by one of ours; the rest is hearsay.
     """
     if trusted_proxies > 0:
         hops = [hop.strip() for hop in forwarded_for.split(",")]
@@ -20,7 +20,7 @@ def pick_address(remote: str, forwarded_for: str, trusted_proxies: int) -> str:
 
 
 def client_address(request: Any) -> str:
-    """The client's address of a Django or DRF request. Also django-ratelimit's `RATELIMIT_IP_META_KEY`."""
+    """The same for a Django or DRF request; also what django-ratelimit's `RATELIMIT_IP_META_KEY` names."""
     meta = request.META
     return pick_address(meta.get("REMOTE_ADDR") or "", meta.get("HTTP_X_FORWARDED_FOR") or "", settings.TRUSTED_PROXIES)
 

@@ -1,4 +1,4 @@
-"""One cursor pagination: by key, never by OFFSET, so that page 1,000 costs what page 1 costs and no row is shown twice."""
+"""One cursor pagination: by key, never by OFFSET, so that a late page costs no more than the first."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def paginate(
 
 
 def page_response(view: APIView, queryset: QuerySet[Row], *, order: Sequence[str], serialize: Serialize) -> Response:
-    """`paginate` with the `limit` and `cursor` of a view whose query is a `PageQuery`, with the `Link` to the next page."""
+    """`paginate` for a view whose query is a `PageQuery`, with a `Link` to the next page."""
     page = paginate(
         queryset, order=order, limit=view.params["limit"], cursor=view.params.get("cursor"), serialize=serialize
     )

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, Self, cast
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.urls import URLPattern, URLResolver
 from django.utils.module_loading import import_string
@@ -92,7 +92,7 @@ ANONYMOUS = Actor()
 class Policy:
     """What one URL asks of its caller.
 
-    read, write: the scope that a *key* needs for safe and for other methods; None: keys may not, only people; ANY: any key.
+    read, write: the scope that a *key* needs for safe and for other methods; None: people only; ANY: any key.
     roles_write: organization roles that may use other methods; None: every role.
     platform_write: platform roles that may use other methods; None: every one. Staff always may.
     """
@@ -230,8 +230,8 @@ ActorResolver = Callable[[Any, str | None], tuple[Any, str]]
 def resolve_actor(request: Any) -> Actor:
     """The actor of a request that is already authenticated (Django's or DRF's).
 
-    The organization is the key's own, else the one named in the header, else the user's personal one. Raises NotFound for
-    an organization that the user is no member of.
+    The organization is the key's own, else the one named in the header, else the user's personal one. Raises NotFound
+    for an organization that the user is no member of.
     """
     user = request.user
     if user is None or not user.is_authenticated:
@@ -282,8 +282,8 @@ class PolicyPermission(BasePermission):
 class PolicyMiddleware:
     """For everything that is not a DRF view of ours: pages, the admin, other packages' views.
 
-    Stands after the authentication middleware. Anonymous people are sent to log in; what only staff may see is a 404 for
-    the others.
+    Stands after the authentication middleware. Anonymous people are sent to log in; what only staff may see is a 404
+    for the others.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -321,6 +321,7 @@ def _page_actor(request: HttpRequest, policy: Policy) -> Actor:
 
 def to_login(request: HttpRequest) -> HttpResponse:
     """Send a person to log in and back. A fragment's request reloads the whole page instead of showing a form in it."""
+    login = resolve_url(settings.LOGIN_URL)
     if request.headers.get("HX-Request") == "true":
-        return HttpResponse(status=401, headers={"HX-Redirect": resolve_url(settings.LOGIN_URL)})
-    return redirect_to_login(request.get_full_path())
+        return HttpResponse(status=401, headers={"HX-Redirect": login})
+    return HttpResponseRedirect(f"{login}?{urlencode({'next': request.get_full_path()})}")

@@ -1,18 +1,17 @@
-"""Errors that a caller can act on: one registry, answered as RFC 9457 `application/problem+json` or in OpenAI's envelope.
+"""Errors that a caller can act on: one registry, answered as `application/problem+json` or in OpenAI's envelope.
 
 A service raises a `Problem`; the edge answers it once. An exception that is no `Problem` is a bug and stays a 500.
 Every class here and in the apps' `errors.py` is registered by its code, and `/docs/errors` is made from the registry.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from http import HTTPStatus
 from typing import Any, ClassVar, Literal, TypedDict
 
 from django.conf import settings
 from django.core.exceptions import (
+    NON_FIELD_ERRORS,
     BadRequest,
     DisallowedHost,
-    NON_FIELD_ERRORS,
     PermissionDenied,
     RequestDataTooBig,
     SuspiciousOperation,
@@ -25,7 +24,6 @@ from django.http.multipartparser import MultiPartParserError
 from django.template.loader import select_template
 from rest_framework import exceptions
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 CONTENT_TYPE = "application/problem+json"
 SHOULD_RETRY_WITHIN_SECONDS = 120  # OpenAI's clients wait no longer than this for a retry
@@ -406,10 +404,12 @@ def request_id_of(request: Any) -> str:
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's EXCEPTION_HANDLER. Returns None for a bug, which stays a 500."""
+    # At the top it would be a circle: DRF's views import the authentication classes, which raise problems.
+    from rest_framework.views import set_rollback
+
     problem = from_exception(exc)
     if problem is None:
         return None
-    set_rollback()
     request = context.get("request")
     headers = problem.headers
     if problem.status == 405 and (view := context.get("view")) is not None:
@@ -442,6 +442,14 @@ def problem_response(problem: Problem, request: HttpRequest) -> HttpResponseBase
         return JsonResponse(
             document(problem, request_id), status=problem.status, headers=problem.headers, content_type=CONTENT_TYPE
         )
-    template = select_template([f"errors/{problem.status}.html", "errors/error.html"])
-    context = {"problem": problem, "request_id": request_id, "phrase": HTTPStatus(problem.status).phrase}
+    own = ["errors/403_csrf.html"] if isinstance(problem, CSRFFailed) else []
+    template = select_template([*own, f"errors/{problem.status}.html", "errors/error.html"])
+    context = {
+        "title": problem.title,
+        "status": problem.status,
+        "detail": "" if problem.detail == problem.explanation else problem.detail,
+        "fix": problem.fix,
+        "retry_after": problem.extra.get("retry_after_seconds"),
+        "request_id": request_id,
+    }
     return HttpResponse(template.render(context, request), status=problem.status, headers=problem.headers)

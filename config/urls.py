@@ -38,3 +38,8 @@ urlpatterns = [
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
 ]
+
+handler400 = "observability.views.bad_request"
+handler403 = "observability.views.forbidden"
+handler404 = "observability.views.not_found"
+handler500 = "observability.views.server_error"

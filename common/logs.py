@@ -1,0 +1,119 @@
+"""Logs: one JSON line per event for machines, readable lines for people, and no secret in either."""
+
+import re
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+from structlog.types import EventDict, Processor
+
+# What identifies a leaked value is kept, what makes it usable is not.
+_SECRETS = re.compile(
+    r"\b(agr_(?:live|test)_)[0-9A-Za-z]{6,}"  # our keys
+    r"|\b(eyJ)[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"  # JSON Web Tokens
+    r"|\b((?:sk|rk|pk|whsec)_)[0-9A-Za-z_+/=]{8,}"  # payment processors' and webhooks'
+    r"|\b((?:Bearer|Basic) +)[^\s,;'\"]{12,}"
+    r"|(://[^\s/:@]*:)[^\s/@]+(?=@)",  # a password in an address
+    re.IGNORECASE,
+)
+_SECRET_NAMES = re.compile(r"authorization|password|passwd|secret|cookie|api[-_]?key|token$|pepper", re.IGNORECASE)
+HIDDEN = "[hidden]"
+
+
+def mask(text: str) -> str:
+    """`text` with everything that looks like a credential made useless."""
+    return _SECRETS.sub(lambda match: next(filter(None, match.groups()), "") + HIDDEN, text)
+
+
+def hide_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: mask every text, drop every value whose name says that it is secret."""
+    for name, value in event.items():
+        if not name.startswith("_"):
+            event[name] = _hide(name, value)
+    return event
+
+
+def _hide(name: str, value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case _ if name and _SECRET_NAMES.search(name):
+            return HIDDEN
+        case str():
+            return mask(value)
+        case Mapping():
+            return {key: _hide(str(key), inner) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_hide("", inner) for inner in value]
+        case _:
+            return mask(str(value))
+
+
+def _drop_framework_objects(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Django hands its loggers the request itself, whose text holds the query string."""
+    event.pop("request", None)
+    event.pop("status_code", None)
+    return event
+
+
+_BEFORE: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+
+
+def configure() -> None:
+    """Send structlog's own events through the standard library, where `config` formats everything alike."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *_BEFORE,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def config(log_format: str, level: str) -> dict[str, Any]:
+    """Django's LOGGING. log_format: "json" or "console"; level: of everything that says nothing else."""
+    renderers: list[Processor] = (
+        [structlog.processors.EventRenamer("event"), structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
+        if log_format == "json"
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "structlog": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": _BEFORE,
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    _drop_framework_objects,
+                    structlog.processors.format_exc_info,
+                    hide_secrets,
+                    *renderers,
+                ],
+            }
+        },
+        "handlers": {
+            "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "structlog"}
+        },
+        "root": {"handlers": ["stdout"], "level": level},
+        "loggers": {
+            "django": {"handlers": [], "propagate": True},
+            "django.request": {"level": "ERROR"},  # 4xx are in the access line
+            "django.security.DisallowedHost": {"level": "ERROR"},
+            "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
+            "uvicorn": {"handlers": [], "propagate": True},
+            "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},  # paths there hold query strings
+        },
+    }

@@ -1,0 +1,309 @@
+"""OpenAPI for `/openapi.json`: what drf-spectacular cannot see by itself.
+
+Access comes from the policy table, errors from the registry of problems, ids and money from our fields. A view that is
+not DRF's (the gateway's raw routes) joins in with an attribute `openapi = {"post": {…operation…}}` on its function.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from django.urls import URLPattern, URLResolver, get_resolver
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
+from drf_spectacular.utils import inline_serializer
+from rest_framework import serializers
+
+from common.policy import ANY, SAFE_METHODS, Policy, find_policy
+from common.problems import CONTENT_TYPE, REGISTRY, Problem
+from common.rest import Query
+
+PARAMETER = re.compile(r"<(?:(?P<converter>\w+):)?(?P<name>\w+)>")
+TYPEID_CONVERTER = re.compile(r"[a-z]{3}")
+
+SECURITY_SCHEMES = {
+    "accessToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The `access` token of `POST /api/auth/login`, good for five minutes.",
+    },
+    "apiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "agr_live_…",
+        "description": "An API key. The permission that a call needs is listed beside it.",
+    },
+    "apiKeyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "session",
+        "description": "The session of the site itself; writing calls carry `X-CSRFToken` too.",
+    },
+}
+
+PROBLEM_SCHEMA = {
+    "type": "object",
+    "description": "RFC 9457. Further members depend on `code`.",
+    "required": ["type", "title", "status", "code", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "code", "detail"],
+                "properties": {
+                    "pointer": {"type": "string", "description": "RFC 6901, such as `/max_tokens`."},
+                    "code": {"type": "string"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+OPENAI_ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code", "doc_url", "request_id"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+                "doc_url": {"type": "string", "format": "uri"},
+                "request_id": {"type": "string"},
+            },
+        }
+    },
+}
+
+
+class TypeIDExtension(OpenApiSerializerFieldExtension):
+    target_class = "common.rest.TypeIDField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        return typeid_schema(self.target.prefix)
+
+
+class MoneyExtension(OpenApiSerializerFieldExtension):
+    target_class = "common.rest.MoneyField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        required = ["amount", "currency"] if direction == "response" else ["amount"]
+        return {
+            "type": "object",
+            "required": required,
+            "properties": {
+                "amount": {"type": "string", "pattern": r"^-?\d+(\.\d{1,9})?$", "examples": ["0.00068"]},
+                "currency": {"type": "string", "examples": ["USD"]},
+            },
+        }
+
+
+def typeid_schema(prefix: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"}
+
+
+@cache
+def page_of(row: type[serializers.BaseSerializer[Any]]) -> type[serializers.Serializer[Any]]:
+    """The shape of a list of `row`, for `@extend_schema(responses=page_of(KeyOut))`."""
+    name = f"{row.__name__.removesuffix('Out')}List"
+    fields = {
+        "data": row(many=True),
+        "has_more": serializers.BooleanField(),
+        "next_cursor": serializers.CharField(allow_null=True),
+    }
+    return type(inline_serializer(name, fields))
+
+
+@cache
+def _names_by_path(resolver: URLResolver) -> Mapping[str, str]:
+    return dict(_walk(resolver, "/", ""))
+
+
+def _walk(resolver: URLResolver, prefix: str, namespace: str) -> Iterator[tuple[str, str]]:
+    for entry in resolver.url_patterns:
+        path = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from _walk(entry, path, f"{namespace}{entry.namespace}:" if entry.namespace else namespace)
+        elif isinstance(entry, URLPattern) and entry.name:
+            yield path, f"{namespace}{entry.name}"
+
+
+def url_name(path: str) -> str:
+    """The URL name of a route as it is written (`/api/keys/<key:id>`); "" for an unnamed one."""
+    return _names_by_path(get_resolver()).get("/" + path.lstrip("/"), "")
+
+
+def security(policy: Policy | None, method: str) -> list[dict[str, list[str]]]:
+    """OpenAPI's security requirement; empty where anyone may call."""
+    if policy is None or policy.is_open(method):
+        return []
+    people: list[dict[str, list[str]]] = [{"accessToken": []}, {"session": []}]
+    scope = policy.scope(method)
+    if policy.staff_only or scope is None:
+        return people
+    scopes = [] if scope == ANY else [scope]
+    return [*people, {"apiKey": scopes}, {"apiKeyHeader": scopes}]
+
+
+class AutoSchema(SpectacularAutoSchema):  # type: ignore[no-untyped-call]
+    """One operation: names, access and errors from our registries."""
+
+    @property
+    def _url_name(self) -> str:
+        return url_name(self.path_regex)
+
+    @property
+    def _policy(self) -> Policy | None:
+        return find_policy(self._url_name)
+
+    def get_operation_id(self) -> str:
+        """`put_key_rotate`: the method and the URL's name, which both are unique."""
+        name = self._url_name.rpartition(":")[2] or "_".join(self._tokenize_path())
+        return f"{self.method.lower()}_{name}".replace("-", "_").replace(".", "_")
+
+    def get_summary(self) -> str | None:
+        return self._docstring()[0]
+
+    def get_description(self) -> str:
+        return self._docstring()[1]
+
+    def _docstring(self) -> tuple[str | None, str]:
+        """First line and the rest of the method's own docstring, else of the view's."""
+        handler = getattr(self.view, self.method.lower(), None)
+        text = (getattr(handler, "__doc__", None) or type(self.view).__doc__ or "").strip()
+        first, _, rest = text.partition("\n")
+        return first.strip().rstrip(".") or None, "\n".join(line.strip() for line in rest.strip().splitlines())
+
+    def get_auth(self) -> list[dict[str, list[str]]]:
+        return security(self._policy, self.method)
+
+    def get_override_parameters(self) -> list[Any]:
+        declared = getattr(self.view, "query", None)
+        if not isinstance(declared, Mapping):
+            declared = {"GET": declared} if declared is not None else {}
+        query = declared.get(self.method)
+        return [query] if query is not None and query is not Query else []
+
+    def _resolve_path_parameters(self, variables: list[str]) -> list[dict[str, Any]]:
+        """Ids by their converter, which says the prefix; the rest as drf-spectacular finds them."""
+        found: dict[str, dict[str, Any]] = {}
+        for match in PARAMETER.finditer(self.path_regex):
+            converter, name = match["converter"] or "", match["name"]
+            if TYPEID_CONVERTER.fullmatch(converter) and converter != "int":
+                found[name] = {"name": name, "in": "path", "required": True, "schema": typeid_schema(converter)}
+            elif converter not in ("int", "uuid"):
+                found[name] = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        others = super()._resolve_path_parameters([name for name in variables if name not in found])
+        return [*(found[name] for name in variables if name in found), *others]
+
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
+        responses: dict[str, Any] = super()._get_response_bodies(direction)
+        if direction == "response":
+            for status in sorted(self._problem_statuses()):
+                responses.setdefault(str(status), {"$ref": f"#/components/responses/Problem{status}"})
+        return responses
+
+    def _problem_statuses(self) -> set[int]:
+        statuses = {429, 500}
+        if self.get_override_parameters():
+            statuses.add(400)
+        if "<" in self.path_regex:
+            statuses.add(404)
+        if self._get_request_body():
+            statuses |= {400, 413, 415, 422}
+        policy = self._policy
+        if policy is None or not policy.is_open(self.method):
+            statuses |= {401, 403}
+        if self.method not in SAFE_METHODS and (policy is None or not policy.staff_only):
+            statuses |= {problem.status for problem in getattr(self.view, "problems", ())}
+        return statuses
+
+
+def finish(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """The last hook of drf-spectacular: shared components, then the views that are not DRF's."""
+    components = result.setdefault("components", {})
+    components["securitySchemes"] = SECURITY_SCHEMES
+    components.setdefault("schemas", {}).update(Problem=PROBLEM_SCHEMA, OpenAIError=OPENAI_ERROR_SCHEMA)
+    for path, name, view in _raw_views(get_resolver(), "/", ""):
+        for method, operation in view.openapi.items():
+            result["paths"].setdefault(path, {})[method] = _raw_operation(path, name, method, operation)
+    components["responses"] = {f"Problem{status}": _response(status) for status in sorted(_statuses())}
+    components["responses"]["OpenAIError"] = {
+        "description": "Any error, in OpenAI's envelope.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}},
+    }
+    result["paths"] = dict(sorted(result["paths"].items()))
+    return result
+
+
+def _raw_views(resolver: URLResolver, prefix: str, namespace: str) -> Iterator[tuple[str, str, Any]]:
+    for entry in resolver.url_patterns:
+        path = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from _raw_views(entry, path, f"{namespace}{entry.namespace}:" if entry.namespace else namespace)
+        elif hasattr(entry.callback, "openapi"):
+            yield PARAMETER.sub(r"{\g<name>}", path), f"{namespace}{entry.name}", entry.callback
+
+
+def _raw_operation(path: str, name: str, method: str, operation: Mapping[str, Any]) -> dict[str, Any]:
+    names = re.findall(r"{(\w+)}", path)
+    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    error = "OpenAIError" if path.startswith("/v1/") else "Problem500"
+    complete: dict[str, Any] = {
+        "operationId": f"{method}_{name.rpartition(':')[2]}".replace("-", "_"),
+        **({"parameters": parameters} if parameters else {}),
+        "tags": ["gateway"],
+        **operation,
+    }
+    complete["responses"] = {**operation["responses"], "default": {"$ref": f"#/components/responses/{error}"}}
+    if required := security(find_policy(name), method.upper()):
+        complete.setdefault("security", required)
+    return complete
+
+
+def _statuses() -> set[int]:
+    return {problem.status for problem in REGISTRY.values()}
+
+
+def _response(status: int) -> dict[str, Any]:
+    """One reusable answer: every registered code of a status, each with its document as an example."""
+    problems = sorted((problem for problem in REGISTRY.values() if problem.status == status), key=lambda p: p.code)
+    headers: dict[str, Any] = {"x-request-id": {"schema": {"type": "string"}}}
+    if status in (429, 503):
+        headers["Retry-After"] = {"schema": {"type": "integer"}, "description": "Seconds."}
+    if status == 401:
+        headers["WWW-Authenticate"] = {"schema": {"type": "string"}}
+    return {
+        "description": "; ".join(str(problem.title) for problem in problems) + ".",
+        "headers": headers,
+        "content": {
+            CONTENT_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {problem.code: {"value": _example(problem)} for problem in problems},
+            }
+        },
+    }
+
+
+def _example(problem: type[Problem]) -> dict[str, Any]:
+    return {
+        "type": f"/docs/errors#{problem.code}",
+        "title": str(problem.title),
+        "status": problem.status,
+        "code": problem.code,
+        "detail": str(problem.explanation),
+        "request_id": "req_01jdbm3x5kfa7s6bhq0v9w2c8e",
+    }

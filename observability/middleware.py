@@ -1,0 +1,92 @@
+"""The outermost middleware: an id for every request, one access line, one shape for errors raised by pages."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
+from django.urls import resolve
+
+from common.ids import encode, uuid7
+from common.problems import MethodNotAllowed, Problem, problem_response
+
+logger = structlog.get_logger("access")
+
+PROBES = frozenset({"/livez", "/readyz"})
+_CLIENT_ID = re.compile(r"[\x21-\x7e]{1,100}", re.ASCII)
+
+
+class RequestMiddleware:
+    """Stands first. `request.request_id` is set for everything inside, and `x-request-id` on every answer."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        start = time.perf_counter()
+        request_id = encode("req", uuid7())
+        request.request_id = request_id  # type: ignore[attr-defined]
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            response = self._probe(request) if request.path_info in PROBES else self.get_response(request)
+            response = _explain_method(request, response)
+            response.headers["x-request-id"] = request_id
+            ms = round((time.perf_counter() - start) * 1000, 1)
+            self._log(request, response, ms)
+            return response
+        finally:
+            structlog.contextvars.clear_contextvars()
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
+        return problem_response(exception, request) if isinstance(exception, Problem) else None
+
+    def _probe(self, request: HttpRequest) -> HttpResponseBase:
+        """Probes come by address, without the site's host name, and need neither session nor redirect."""
+        request.resolver_match = match = resolve(request.path_info)
+        response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
+        return response
+
+    def _log(self, request: HttpRequest, response: HttpResponseBase, ms: float) -> None:
+        match = request.resolver_match
+        if match is None and request.path_info.startswith(settings.STATIC_URL):
+            return
+        quiet = request.path_info in PROBES and response.status_code < 400
+        facts = {
+            "method": (request.method or "")[:10],
+            "route": match.view_name if match is not None else None,
+            "status": response.status_code,
+            "ms": ms,
+            **_who(request),
+        }
+        client_id = request.headers.get("x-client-request-id", "")
+        if _CLIENT_ID.fullmatch(client_id):
+            facts["client_request_id"] = client_id
+        logger.log(10 if quiet else 20, "request", **facts)
+
+
+def _explain_method(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Django's `require_http_methods` answers an empty 405."""
+    if not isinstance(response, HttpResponseNotAllowed) or response.content:
+        return response
+    allowed = response.headers["Allow"]
+    return problem_response(
+        MethodNotAllowed(f"{(request.method or '')[:10]} is not allowed here.", headers={"Allow": allowed}), request
+    )
+
+
+def _who(request: HttpRequest) -> Mapping[str, Any]:
+    """Ids of whom the request was found to come from. Asks nothing: an untouched session stays untouched."""
+    found: dict[str, str] = {}
+    actor = vars(request).get("actor")
+    user = actor.user if actor is not None else vars(request).get("_cached_user")
+    if user is not None and user.is_authenticated:
+        found["user"] = encode("usr", user.pk)
+    if actor is not None and actor.organization is not None:
+        found["organization"] = encode("org", actor.organization.pk)
+    if actor is not None and actor.key is not None:
+        found["key"] = encode("key", actor.key.id)
+    return found

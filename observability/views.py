@@ -1,0 +1,99 @@
+"""Health, the documents about the API, and the answers where no view answers."""
+
+import json
+from functools import cache
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import render
+from django.utils.cache import patch_cache_control
+from django.views.decorators.http import require_safe
+from drf_spectacular.generators import SchemaGenerator
+
+from common import problems
+from common.problems import Problem, from_exception, problem_response
+from observability import services
+
+
+@require_safe
+def livez(request: HttpRequest) -> HttpResponse:
+    """The process answers. Asks nothing else, so that a lost database does not restart every process."""
+    return JsonResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+
+
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Whether this process can serve: 503 takes it out of the load balancer."""
+    checks = services.check_readiness()
+    is_ready = all(check.is_ok for check in checks)
+    body = {
+        "status": "ok" if is_ready else "unavailable",
+        "checks": {check.name: {"ok": check.is_ok, "ms": check.ms} for check in checks},
+    }
+    return JsonResponse(body, status=200 if is_ready else 503, headers={"Cache-Control": "no-store"})
+
+
+@cache
+def _schema() -> bytes:
+    """The same for everyone and for the life of the process."""
+    document = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@require_safe
+def schema(request: HttpRequest) -> HttpResponse:
+    """OpenAPI 3.1 of both surfaces."""
+    response = HttpResponse(_schema(), content_type="application/vnd.oai.openapi+json;version=3.1")
+    response["Access-Control-Allow-Origin"] = "*"
+    patch_cache_control(response, public=True, max_age=300)
+    return response
+
+
+@require_safe
+def api_docs(request: HttpRequest) -> HttpResponse:
+    """Swagger UI from our own files; `static/js/api-docs.js` starts it."""
+    return render(request, "observability/api_docs.html")
+
+
+@require_safe
+def docs_errors(request: HttpRequest) -> HttpResponse:
+    """Every error code: what it means and what to do. `type` of an error document leads here."""
+    codes = sorted(problems.REGISTRY.values(), key=lambda problem: (problem.status, problem.code))
+    return render(request, "observability/docs_errors.html", {"problems": codes})
+
+
+# --- Where no view answers: named in `config.urls` and settings ---
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
+    return _answer(request, exception, problems.BadRequestProblem())
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
+    return _answer(request, exception, problems.PermissionDeniedProblem())
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
+    return problem_response(problems.NotFound(), request)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
+    """Django's CSRF_FAILURE_VIEW. The reason is Django's, for developers; people are told what to do."""
+    return problem_response(problems.CSRFFailed(), request)
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    """After a bug. The page must appear even where the session, the database or a template is what broke."""
+    try:
+        return problem_response(problems.InternalError(), request)
+    except Exception:
+        return HttpResponse(
+            f"Something broke on our side. Request id: {problems.request_id_of(request)}\n",
+            status=500,
+            content_type="text/plain; charset=utf-8",
+        )
+
+
+def _answer(request: HttpRequest, exception: Any, default: Problem) -> HttpResponseBase:
+    problem = from_exception(exception) if exception is not None else None
+    return problem_response(problem or default, request)
