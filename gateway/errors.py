@@ -21,7 +21,7 @@ class ModelNotAllowed(Problem):
     fix = "Add the model to the key's allowed models, or use another key."
 
 
-class TestModeNotEnabled(Problem):
+class NotForTestKeys(Problem):
     code, status, title = "test_mode_not_enabled", 403, "Not open to test keys"
     explanation = "The publisher has not opened this model to keys in test mode."
     fix = "Call it with a live key."
@@ -99,3 +99,9 @@ class MoneyUnavailable(Problem):
     code, status, title, retry = "ledger_unavailable", 503, "The ledger is not available", "after"
     explanation = "A call is made only when it can be reserved and settled, and the database did not answer."
     fix = "Try again as late as `Retry-After` says; nothing was charged."
+
+
+class UpstreamBusy(Problem):
+    code, status, title, retry = "upstream_busy", 503, "The model's endpoint is busy", "after"
+    explanation = "The publisher's endpoint takes no more calls at the moment. Nothing was charged."
+    fix = "Try again as late as `Retry-After` says."

@@ -1,0 +1,55 @@
+"""How upstreams are spoken to: one module per protocol, the same four functions in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one call, both >= 0. `source`: "reported" by the upstream or "counted" here."""
+
+    input_tokens: int
+    output_tokens: int
+    source: str = "reported"
+
+
+class Upstream(Protocol):
+    """One protocol. Bodies are parsed JSON; nothing here opens a connection."""
+
+    def url(self, base: str, kind: str) -> str:
+        """Where a call of this kind goes, below the endpoint's URL."""
+
+    def request(self, body: dict[str, Any], *, upstream_model: str, stream: bool) -> dict[str, Any]:
+        """The body as the upstream wants it."""
+
+    def usage(self, answer: Any) -> Usage | None:
+        """What the upstream reported; None when it reported nothing that can be believed."""
+
+    def is_empty(self, answer: Any, kind: str) -> bool:
+        """Whether the answer delivers nothing, and so costs nothing."""
+
+
+def reported(usage: Any, input_names: tuple[str, ...], output_names: tuple[str, ...]) -> Usage | None:
+    """A usage object read under any of the usual names. Negative, absurd or missing counts are not believed."""
+    if not isinstance(usage, dict):
+        return None
+    counts = []
+    for names in (input_names, output_names):
+        found = next((usage[name] for name in names if usage.get(name) is not None), 0)
+        if type(found) is not int or not 0 <= found <= MAX_TOKENS:
+            return None
+        counts.append(found)
+    if not any(name in usage for name in input_names + output_names):
+        return None
+    return Usage(*counts)
+
+
+#: More tokens than any one call can have; a report above it is a mistake.
+MAX_TOKENS = 100_000_000
+
+
+def count_tokens(text_bytes: int) -> int:
+    """Tokens of a text nobody counted for us: one per four bytes, rounded up."""
+    return -(-text_bytes // 4)

@@ -1,0 +1,313 @@
+"""The ASGI application in front of Django: it answers the calls of models and hands every other path on.
+
+Errors leave in OpenAI's envelope under `/v1`, as problem documents under `/api`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import close_old_connections
+
+from accounts.services import actor_of_access_token
+from apikeys.errors import IPNotAllowed, KeyExpired, KeyMalformed, KeyRevoked, KeyUnknown
+from apikeys.services import candidate_digests
+from common.address import pick_address
+from common.ids import decode, encode, uuid7
+from common.jsonsafe import UnsafeJSON, loads
+from common.limiter import Decision
+from common.problems import (
+    CONTENT_TYPE,
+    InternalError,
+    InvalidJSON,
+    MethodNotAllowed,
+    MissingScope,
+    NotAuthenticated,
+    PayloadTooLarge,
+    Problem,
+    UnsupportedMediaType,
+    ValidationFailed,
+    document,
+    openai_envelope,
+)
+from gateway.errors import ModelNotFound, WrongProtocol
+from gateway.hotpath.call import KINDS, Call, Gateway
+from gateway.hotpath.snapshot import Caller, Listing
+from gateway.hotpath.stream import Stream
+from gateway.models import Invocation
+
+logger = logging.getLogger("gateway.app")
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+INVOKE = re.compile(r"/api/models/([^/]{1,120})/invoke")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_gateway: Gateway | None = None
+
+
+async def running_gateway() -> Gateway:
+    """The process's gateway, started with its event loop."""
+    global _gateway
+    if _gateway is None:
+        _gateway = Gateway()
+        await _gateway.start()
+    return _gateway
+
+
+def application_for(django_app: App) -> App:
+    """The gateway with `django_app` behind it."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            if path in KINDS or (path.startswith("/api/models/") and INVOKE.fullmatch(path)):
+                await Exchange(scope, receive, send).serve()
+            else:
+                await django_app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _live(receive, send)
+
+    return application
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    global _gateway
+    await receive()
+    await running_gateway()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    if _gateway is not None:
+        await _gateway.close()
+        _gateway = None
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._path: str = scope["path"]
+        self._method: str = scope["method"]
+        self._headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self._remote = (scope.get("client") or ("",))[0]
+        self._id = uuid7()
+        self._gone = asyncio.Event()
+        self._has_started = False
+        self._rate: Decision | None = None
+
+    @property
+    def _is_v1(self) -> bool:
+        return self._path.startswith("/v1/")
+
+    async def serve(self) -> None:
+        try:
+            await self._serve()
+        except Problem as problem:
+            await self._refuse(problem)
+        except Exception:
+            logger.exception("unexpected", extra={"request_id": encode("req", self._id)})
+            await self._refuse(InternalError())
+
+    async def _serve(self) -> None:
+        if self._method != "POST":
+            raise MethodNotAllowed("Models are called with POST.", headers={"Allow": "POST"})
+        gateway = await running_gateway()
+        caller = await self._authenticate(gateway)
+        self._rate = await gateway.check_rate(caller)
+        raw = await self._read_body()
+        body = parse_body(raw)
+        listing = await gateway.find_listing(self._model_name(body), caller)
+        call = Call(caller, listing, self._kind(listing, body), body, len(raw), id=self._id)
+        if call.kind in (Invocation.Kind.CHAT, Invocation.Kind.COMPLETION) and body.get("stream") is True:
+            call.is_streamed = True
+            await self._stream(gateway, call)
+        else:
+            answer = await gateway.answer(call)
+            headers = {"content-type": "application/json", **answer.headers, **self._own_headers()}
+            await self._respond(200, headers, answer.body)
+
+    # --- Who calls ---
+
+    async def _authenticate(self, gateway: Gateway) -> Caller:
+        """The caller behind an API key, or under `/api` also behind an access token."""
+        secret = self._credential()
+        if secret.startswith("eyJ") and not self._is_v1:
+            organization = self._headers.get(b"agorai-organization", b"").decode("latin-1") or None
+            user_id, organization_id = await _actor_ids(secret, organization)
+            return await gateway.snapshots.caller_of_person((organization_id, user_id))
+        if not (digests := candidate_digests(secret)):
+            raise KeyMalformed()
+        caller = await gateway.snapshots.caller_of_key(tuple(digests))
+        now = asyncio.get_running_loop().time()
+        if caller is None:
+            raise KeyUnknown()
+        if caller.is_revoked:
+            raise KeyRevoked()
+        if any(end is not None and end <= now for end in (caller.expires, caller.overlap_ends)):
+            raise KeyExpired()
+        forwarded = self._headers.get(b"x-forwarded-for", b"").decode("latin-1")
+        if not caller.may_come_from(pick_address(self._remote, forwarded, settings.TRUSTED_PROXIES)):
+            raise IPNotAllowed()
+        if "models:invoke" not in caller.scopes:
+            raise MissingScope("This key lacks the permission models:invoke.", required_scope="models:invoke")
+        return caller
+
+    def _credential(self) -> str:
+        authorization = self._headers.get(b"authorization", b"").decode("latin-1")
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() == "bearer" and secret.strip():
+            return secret.strip()
+        if key := self._headers.get(b"x-api-key", b"").decode("latin-1").strip():
+            return key
+        if authorization:
+            raise KeyMalformed()
+        raise NotAuthenticated()
+
+    # --- What is called ---
+
+    async def _read_body(self) -> bytes:
+        content_type = self._headers.get(b"content-type", b"application/json").decode("latin-1")
+        if content_type.partition(";")[0].strip().lower() != "application/json":
+            raise UnsupportedMediaType()
+        declared = self._headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+            raise PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes.")
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise PayloadTooLarge("The body ended before it was complete.")
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > MAX_BODY_BYTES:
+                raise PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes.")
+            more = message.get("more_body", False)
+        return b"".join(parts)
+
+    def _model_name(self, body: dict[str, Any]) -> UUID | str:
+        if self._is_v1:
+            name = body.get("model")
+            if not isinstance(name, str) or not name:
+                detail = "Name the model as `publisher/name`." if name is None else "The model is named by a string."
+                raise ValidationFailed(errors=[{"pointer": "/model", "code": "required", "detail": detail}])
+        else:
+            name = INVOKE.fullmatch(self._path)[1]  # type: ignore[index] it matched to get here
+        return model_key(name)
+
+    def _kind(self, listing: Listing, body: dict[str, Any]) -> str:
+        """Refuses an address that does not fit the model's protocol."""
+        speaks_openai = listing.target is not None and listing.target.protocol == "openai"
+        if not self._is_v1:
+            if not speaks_openai:
+                return Invocation.Kind.INVOKE
+            if "messages" in body:
+                return Invocation.Kind.CHAT
+            return Invocation.Kind.EMBEDDING if "input" in body else Invocation.Kind.COMPLETION
+        if not speaks_openai:
+            address = f"{settings.SITE_URL}/api/models/{encode('mdl', listing.id)}/invoke"
+            raise WrongProtocol(f"This model is called at {address}.", fix_url=address)
+        return KINDS[self._path]
+
+    # --- The answer ---
+
+    async def _stream(self, gateway: Gateway, call: Call) -> None:
+        watch = asyncio.create_task(self._watch_client())
+        headers = {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-cache",
+            "x-accel-buffering": "no",
+            "x-model-version": call.listing.version,
+            **self._own_headers(),
+        }
+
+        async def emit(data: bytes) -> None:
+            if not self._has_started:
+                await self._start(200, headers)
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+        try:
+            await Stream(gateway, call, emit, self._gone).run()
+            if self._has_started:
+                await self._send({"type": "http.response.body", "body": b""})
+        finally:
+            watch.cancel()
+
+    async def _watch_client(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone.set()
+
+    def _own_headers(self) -> dict[str, str]:
+        return {"x-request-id": encode("req", self._id)} | (self._rate.headers() if self._rate else {})
+
+    async def _refuse(self, problem: Problem) -> None:
+        if self._has_started:  # too late for a status: the connection ends without its last chunk
+            return
+        request_id = encode("req", self._id)
+        body = openai_envelope(problem, request_id) if self._is_v1 else document(problem, request_id)
+        content_type = "application/json" if self._is_v1 else CONTENT_TYPE
+        headers = {"content-type": content_type, **self._own_headers(), **problem.headers}
+        await self._respond(problem.status, headers, json.dumps(body, ensure_ascii=False, default=str).encode())
+
+    async def _respond(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        await self._start(status, {**headers, "content-length": str(len(body))})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
+        self._has_started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": list(_raw(headers))})
+
+
+def parse_body(raw: bytes) -> dict[str, Any]:
+    """The body as an object. Raises InvalidJSON for what is no safe JSON, ValidationFailed for another type."""
+    try:
+        body = loads(raw, max_bytes=MAX_BODY_BYTES)
+    except UnsafeJSON as fault:
+        raise InvalidJSON(
+            fault.detail, errors=[{"pointer": fault.pointer, "code": fault.code, "detail": fault.detail}]
+        ) from None
+    if not isinstance(body, dict):
+        detail = "The body must be a JSON object."
+        raise ValidationFailed(errors=[{"pointer": "", "code": "not_an_object", "detail": detail}])
+    return body
+
+
+def model_key(name: str) -> UUID | str:
+    """`mdl_…` as its id; `publisher/name` or `publisher:name` as a slug. Raises ModelNotFound."""
+    if name.startswith("mdl_"):
+        try:
+            return decode("mdl", name)
+        except ValueError:
+            raise ModelNotFound() from None
+    slug = name.replace(":", "/", 1) if "/" not in name else name
+    if slug.count("/") != 1 or len(slug) > 120 or not slug.isascii() or not slug.isprintable():
+        raise ModelNotFound()
+    return slug
+
+
+@sync_to_async
+def _actor_ids(token: str, organization: str | None) -> tuple[UUID, UUID]:
+    """The person and the organization of an access token; on a thread, since it asks Django."""
+    close_old_connections()
+    try:
+        return actor_of_access_token(token, organization)
+    finally:
+        close_old_connections()
+
+
+def _raw(headers: Mapping[str, str]) -> Iterable[tuple[bytes, bytes]]:
+    return ((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items())

@@ -1,0 +1,233 @@
+"""What a call needs to know, read at most once a second: who calls, and what is called.
+
+A snapshot is never older than `TTL_SECONDS`, so a revoked key or a withdrawn model stops within it, in every process.
+Unknown names are remembered as briefly, so that noise does not reach the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from accounts.models import Organization
+from apikeys.models import scopes_of_role
+from billing.services import ensure_account
+from gateway.services.endpoints import Target, target_of_row
+from marketplace.models import Price
+from marketplace.querysets import PUBLIC_STATUSES
+
+TTL_SECONDS = 1.0
+DEFAULT_RATE_LIMIT = 600  # calls a minute
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class TTLCache(Generic[Key, Value]):
+    """`await cache(key)`: loads once per key and second, however many ask at the same time."""
+
+    def __init__(self, load: Callable[[Key], Awaitable[Value]], *, size: int = 50_000) -> None:
+        self._load, self._size = load, size
+        self._known: dict[Key, tuple[float, Value]] = {}
+        self._loading: dict[Key, asyncio.Future[Value]] = {}
+
+    async def __call__(self, key: Key) -> Value:
+        known = self._known.get(key)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        loading = self._loading.get(key)
+        if loading is None:
+            loading = self._loading[key] = asyncio.ensure_future(self._renew(key))
+        return await asyncio.shield(loading)
+
+    async def _renew(self, key: Key) -> Value:
+        began = time.monotonic()  # the age counts from before the read
+        try:
+            value = await self._load(key)
+            if len(self._known) >= self._size:
+                self._known = {k: v for k, v in self._known.items() if v[0] > began}
+            if len(self._known) < self._size:
+                self._known[key] = (began + TTL_SECONDS, value)
+            return value
+        finally:
+            del self._loading[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes the call, and within which limits. Ages are instants of this process's monotonic clock."""
+
+    organization_id: UUID
+    user_id: UUID
+    api_key_id: UUID | None = None
+    mode: str = "live"
+    scopes: frozenset[str] = frozenset({"models:invoke"})
+    allowed_models: frozenset[UUID] = frozenset()
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    rate_limit: int = DEFAULT_RATE_LIMIT
+    budget_ids: tuple[UUID, ...] = ()
+    is_revoked: bool = False
+    expires: float | None = None
+    overlap_ends: float | None = None  # the secret that was used is the one before a rotation
+
+    @property
+    def rate_key(self) -> str:
+        return f"key:{self.api_key_id}" if self.api_key_id else f"organization:{self.organization_id}"
+
+    def may_come_from(self, address: str) -> bool:
+        if not self.allowed_networks:
+            return True
+        return bool(address) and any(ip_address(address) in network for network in self.allowed_networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The model that is called: its current version, its price in force and where calls go."""
+
+    id: UUID
+    slug: str
+    publisher_id: UUID
+    category: str
+    is_public: bool
+    is_callable: bool
+    test_enabled: bool
+    version_id: UUID
+    version: str
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any]
+    price: Price
+    target: Target | None = field(repr=False)
+
+    def is_visible_to(self, organization_id: UUID) -> bool:
+        return self.is_public or self.publisher_id == organization_id
+
+
+BUDGETS = """
+SELECT DISTINCT ON (subject_id, purpose, "window") id, purpose FROM accounts_budget
+ WHERE subject_id = ANY(%s::uuid[]) AND closed_at IS NULL ORDER BY subject_id, purpose, "window", starts_at DESC
+"""
+
+KEY = """
+SELECT k.id, k.organization_id, k.user_id, k.mode, k.permissions, k.allowed_models, k.allowed_ips, k.rate_limit, m.role,
+       k.revoked_at IS NOT NULL OR NOT u.is_active OR o.closed_at IS NOT NULL OR m.role IS NULL AS is_revoked,
+       extract(epoch FROM k.expires_at - clock_now())::float AS expires_in,
+       CASE WHEN k.digest = ANY(%(digests)s) THEN NULL
+            ELSE extract(epoch FROM k.overlap_until - clock_now())::float END AS overlap_in
+  FROM apikeys_apikey k
+  JOIN accounts_organization o ON o.id = k.organization_id
+  JOIN accounts_user u ON u.id = k.user_id
+  LEFT JOIN accounts_membership m ON m.organization_id = k.organization_id AND m.user_id = k.user_id
+ WHERE k.digest = ANY(%(digests)s) OR k.previous_digest = ANY(%(digests)s)
+"""
+
+LISTING = """
+SELECT m.id, p.slug || '/' || m.slug AS slug, m.publisher_id, m.category, m.status, m.is_callable, m.test_enabled,
+       v.id AS version_id, v.version, v.input_schema, v.output_schema, e.id AS endpoint_id, e.url, e.protocol,
+       e.upstream_model, e.auth_header, e.sealed_secret, e.sealed_signing_key, e.timeout_seconds, e.max_cost_nano,
+       r.id AS price_id, r.type, r.amount_nano, r.period, r.currency, r.per_call_nano, r.input_nano_per_million,
+       r.output_nano_per_million, r.included_calls
+  FROM marketplace_aimodel m
+  JOIN accounts_organization p ON p.id = m.publisher_id
+  JOIN marketplace_modelversion v ON v.id = m.current_version_id
+  JOIN LATERAL (SELECT * FROM marketplace_price x WHERE x.ai_model_id = m.id AND x.effective_from <= clock_now()
+                 ORDER BY x.effective_from DESC, x.id DESC LIMIT 1) r ON true
+  LEFT JOIN LATERAL (SELECT x.* FROM gateway_endpoint x JOIN marketplace_modelversion w ON w.id = x.version_id
+                      WHERE w.ai_model_id = m.id AND w.id <= v.id ORDER BY w.id DESC LIMIT 1) e ON true
+ WHERE {condition}
+"""
+
+
+class Snapshots:
+    """Callers by the digests of their secret, organizations by id, models by id or slug."""
+
+    def __init__(self, pool: AsyncConnectionPool) -> None:
+        self._pool = pool
+        self.caller_of_key: TTLCache[tuple[bytes, ...], Caller | None] = TTLCache(self._load_key)
+        self.caller_of_person: TTLCache[tuple[UUID, UUID], Caller] = TTLCache(self._load_person)
+        self.listing: TTLCache[UUID | str, Listing | None] = TTLCache(self._load_listing)
+
+    async def _rows(self, query: str, parameters: Any) -> list[dict[str, Any]]:
+        async with self._pool.connection() as connection:
+            cursor = await connection.cursor(row_factory=dict_row).execute(query, parameters)  # type: ignore[call-overload]
+            return await cursor.fetchall()
+
+    async def _load_key(self, digests: tuple[bytes, ...]) -> Caller | None:
+        now = time.monotonic()
+        rows = await self._rows(KEY, {"digests": list(digests)})
+        if not rows:
+            return None
+        row = rows[0]
+        return Caller(
+            organization_id=row["organization_id"],
+            user_id=row["user_id"],
+            api_key_id=row["id"],
+            mode=row["mode"],
+            scopes=frozenset(row["permissions"]) & scopes_of_role(row["role"]) if row["role"] else frozenset(),
+            allowed_models=frozenset(row["allowed_models"]),
+            allowed_networks=tuple(ip_network(cidr, strict=False) for cidr in row["allowed_ips"]),
+            rate_limit=row["rate_limit"] or DEFAULT_RATE_LIMIT,
+            budget_ids=await self._budgets(row["organization_id"], row["id"]),
+            is_revoked=row["is_revoked"],
+            expires=None if row["expires_in"] is None else now + row["expires_in"],
+            overlap_ends=None if row["overlap_in"] is None else now + row["overlap_in"],
+        )
+
+    async def _load_person(self, ids: tuple[UUID, UUID]) -> Caller:
+        """ids: the organization that pays and the person, whose membership the door has checked."""
+        organization_id, user_id = ids
+        return Caller(organization_id, user_id, budget_ids=await self._budgets(organization_id))
+
+    async def _budgets(self, organization_id: UUID, key_id: UUID | None = None) -> tuple[UUID, ...]:
+        """The budgets that a paid call must fit into; the organization's credit is always among them."""
+        subjects = [organization_id] if key_id is None else [organization_id, key_id]
+        rows = await self._rows(BUDGETS, [subjects])
+        if not any(row["purpose"] == "credit" for row in rows):
+            organization = await Organization.objects.aget(pk=organization_id)
+            await sync_to_async(ensure_account)(organization)
+            rows = await self._rows(BUDGETS, [subjects])
+        return tuple(row["id"] for row in rows)
+
+    async def _load_listing(self, name: UUID | str) -> Listing | None:
+        if isinstance(name, UUID):
+            condition, parameters = "m.id = %s", [name]
+        else:
+            condition, parameters = "p.slug = %s AND m.slug = %s", [*name.partition("/")[::2]]
+        rows = await self._rows(LISTING.format(condition=condition), parameters)
+        if not rows:
+            return None
+        row = rows[0]
+        return Listing(
+            id=row["id"],
+            slug=row["slug"],
+            publisher_id=row["publisher_id"],
+            category=row["category"],
+            is_public=row["status"] in PUBLIC_STATUSES,
+            is_callable=row["is_callable"],
+            test_enabled=row["test_enabled"],
+            version_id=row["version_id"],
+            version=row["version"],
+            input_schema=row["input_schema"],
+            output_schema=row["output_schema"],
+            price=Price(
+                id=row["price_id"],
+                ai_model_id=row["id"],
+                type=row["type"],
+                amount_nano=row["amount_nano"],
+                period=row["period"],
+                currency=row["currency"],
+                per_call_nano=row["per_call_nano"],
+                input_nano_per_million=row["input_nano_per_million"],
+                output_nano_per_million=row["output_nano_per_million"],
+                included_calls=row["included_calls"],
+            ),
+            target=None if row["endpoint_id"] is None else target_of_row(row),
+        )

@@ -1,0 +1,202 @@
+"""A streamed answer: passed on event by event, and settled before its last event leaves.
+
+Usage is always asked of the upstream. A client that asked for it too gets it in the extra chunk it expects; for all
+others it rides on the last chunk that has choices. Either carries `cost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from common.money import to_decimal
+from common.outbound import OutboundBadAnswer, OutboundError, Reply, StreamedReply
+from common.problems import Problem, ServiceUnavailable, openai_envelope
+from gateway import errors
+from gateway.adapters import Usage, count_tokens, openai
+from gateway.hotpath.call import Call, Gateway, check_input, status_problem, timeouts, upstream_problem, upstream_request
+
+#: After the client has gone, the upstream is read on for its usage, but no longer and no further than this.
+DRAIN_SECONDS = 30
+DRAIN_BYTES = 256 * 1024
+MAX_STREAM_BYTES = 64 * 1024 * 1024
+MAX_EVENT_BYTES = 1024 * 1024
+MAX_ERROR_BYTES = 64 * 1024
+DONE = b"data: [DONE]\n\n"
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode  # an exact decimal, not a binary fraction
+
+Emit = Callable[[bytes], Awaitable[None]]
+
+
+class Stream:
+    """One streamed call. `run` raises a Problem only as long as nothing was emitted."""
+
+    def __init__(self, gateway: Gateway, call: Call, emit: Emit, gone: asyncio.Event) -> None:
+        self._gateway, self._call, self._emit, self._gone = gateway, call, emit, gone
+        options = call.body.get("stream_options")
+        self._wants_usage = isinstance(options, dict) and options.get("include_usage") is True
+        self._usage: Usage | None = None
+        self._delivered_bytes = 0  # of generated text
+        self._has_begun = False
+        self._last: dict[str, Any] | None = None  # the last chunk with a finish reason, held until the settlement
+        self._usage_chunk: dict[str, Any] | None = None
+        self._drained_bytes = 0
+        self._drain_until = 0.0
+
+    async def run(self) -> None:
+        check_input(self._call)
+        await self._gateway.reserve(self._call)
+        problem: Problem | None = None
+        try:
+            await self._pass_on()
+        except OutboundError as error:
+            problem = upstream_problem(error)
+        except Problem as raised:
+            problem = raised
+        except BaseException:  # cancelled, or a bug of ours: what was delivered is settled all the same
+            await asyncio.shield(self._settle(ServiceUnavailable()))
+            raise
+        if problem is None and not self._has_begun and self._last is None:
+            problem = errors.UpstreamInvalidOutput("The publisher's endpoint ended its answer before it began.")
+        cost = await asyncio.shield(self._settle(problem))
+        await self._finish(problem, cost)
+
+    async def _pass_on(self) -> None:
+        url, headers, body = upstream_request(self._call)
+        door = self._gateway.door.stream(
+            "POST", url, headers=headers, body=body, timeout=timeouts(self._call), max_bytes=MAX_STREAM_BYTES
+        )
+        async with door as reply:
+            if reply.status != 200:
+                raise await refused_stream(reply)
+            async for data in events(reply.chunks()):
+                if data == b"[DONE]" or self._is_drained(len(data)):
+                    return
+                await self._pass_event(data)
+
+    async def _pass_event(self, data: bytes) -> None:
+        try:
+            chunk = json.loads(data)
+        except ValueError:
+            raise OutboundBadAnswer("The stream holds something other than JSON.") from None
+        if not isinstance(chunk, dict):
+            raise OutboundBadAnswer("The stream holds something other than objects.")
+        if "error" in chunk:
+            raise errors.UpstreamFailed("The publisher's endpoint reported an error in the middle of its answer.")
+        if (usage := openai.usage(chunk)) is not None:
+            self._usage = usage
+        choices = chunk.get("choices")
+        if not choices:
+            if chunk.get("usage") is not None:
+                self._usage_chunk = chunk
+                return
+        else:
+            self._count(choices)
+        if self._last is not None:
+            held, self._last = self._last, None
+            await self._send(_event({name: value for name, value in held.items() if name != "usage"}))
+        if choices and any(isinstance(c, dict) and c.get("finish_reason") for c in choices):
+            self._last = chunk
+        else:
+            await self._send(b"data: " + data + b"\n\n")
+
+    def _count(self, choices: list[Any]) -> None:
+        text = 0
+        for choice in choices:
+            if isinstance(choice, dict):
+                delta = choice.get("delta")
+                for part in (*(delta.values() if isinstance(delta, dict) else ()), choice.get("text")):
+                    if part and part not in ("assistant",):
+                        text += len(part.encode()) if isinstance(part, str) else len(_encode(part))
+        if text and self._call.first_token_ms is None:
+            self._call.first_token_ms = self._call.elapsed_ms()
+        if not self._gone.is_set():
+            self._delivered_bytes += text
+
+    def _is_drained(self, size: int) -> bool:
+        """With the client gone: whether enough has been read on in search of the usage."""
+        if not self._gone.is_set():
+            return False
+        now = time.monotonic()
+        self._drain_until = self._drain_until or now + DRAIN_SECONDS
+        self._drained_bytes += size
+        return now > self._drain_until or self._drained_bytes > DRAIN_BYTES
+
+    async def _send(self, event: bytes) -> None:
+        self._has_begun = True
+        if not self._gone.is_set():
+            await self._emit(event)
+
+    async def _settle(self, problem: Problem | None) -> int:
+        """What was delivered is charged, also when the stream broke. Returns the cost in nano-units."""
+        call, gateway = self._call, self._gateway
+        if problem is not None and not self._has_begun:
+            await gateway.settle(call, gateway.failure(call, problem))
+            return 0
+        usage = self._usage or Usage(count_tokens(call.size), count_tokens(self._delivered_bytes), "counted")
+        status, code = (problem.status, problem.code) if problem is not None else (200, "")
+        settle = gateway.settlement(call, usage, status, code)
+        self._usage = usage
+        await gateway.settle(call, settle)
+        return min(settle.cost_nano, call.hold_nano)
+
+    async def _finish(self, problem: Problem | None, cost_nano: int) -> None:
+        if problem is not None:
+            if not self._has_begun:
+                raise problem
+            await self._send(_event(openai_envelope(problem, self._call.request_id)) + DONE)
+            return
+        usage = self._usage
+        counts = {
+            "prompt_tokens": usage.input_tokens,
+            "completion_tokens": usage.output_tokens,
+            "total_tokens": usage.input_tokens + usage.output_tokens,
+        }
+        reported = (self._usage_chunk or self._last or {}).get("usage")
+        billed = {**counts, **(reported if isinstance(reported, dict) else {}), "cost": to_decimal(cost_nano)}
+        ending = b""
+        if self._last is not None:
+            ending += _event(self._last if self._wants_usage else {**self._last, "usage": billed})
+        if self._wants_usage:
+            template = self._usage_chunk or {**(self._last or {}), "choices": []}
+            ending += _event({**template, "usage": billed})
+        await self._send(ending + DONE)
+
+
+async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The data of each server-sent event; comments and other fields are dropped. Raises OutboundBadAnswer."""
+    buffer = b""
+    data: list[bytes] = []
+    async for chunk in chunks:
+        *lines, buffer = (buffer + chunk).split(b"\n")
+        if len(buffer) + sum(map(len, data)) > MAX_EVENT_BYTES:
+            raise OutboundBadAnswer("An event of the stream is too long.")
+        for line in lines:
+            line = line.removesuffix(b"\r")
+            if line.startswith(b"data:"):
+                data.append(line[5:].strip())
+            elif not line and data:
+                yield b"\n".join(data)
+                data = []
+    if data:
+        yield b"\n".join(data)
+
+
+async def refused_stream(reply: StreamedReply) -> Problem:
+    """The problem of an upstream that answered a stream with an error status."""
+    body = b""
+    async for chunk in reply.chunks():
+        body += chunk
+        if len(body) > MAX_ERROR_BYTES:
+            break
+    return status_problem(Reply(reply.status, reply.headers, body))
+
+
+def _event(chunk: dict[str, Any]) -> bytes:
+    return b"data: " + _encode(chunk) + b"\n\n"

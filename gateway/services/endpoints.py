@@ -1,0 +1,105 @@
+"""Where a model's calls go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from common.outbound import OutboundRefused, check_url, origin_of
+from common.sealing import open_sealed, seal
+from gateway.errors import EndpointRefused
+from gateway.models import Endpoint
+from marketplace.models import ModelVersion
+from marketplace.services import record_callable
+
+SIGNING_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint ready to be called, its secrets opened. Never logged."""
+
+    endpoint_id: UUID
+    url: str
+    protocol: str
+    upstream_model: str
+    auth_header: str
+    secret: str | None = field(repr=False)
+    signing_key: bytes = field(repr=False)
+    timeout_seconds: int
+    max_cost_nano: int | None
+
+
+@transaction.atomic
+def set_endpoint(
+    *,
+    version: ModelVersion,
+    url: str,
+    protocol: str,
+    secret: str | None = None,
+    auth_header: str = "Authorization",
+    timeout_seconds: int = 60,
+    max_cost_nano: int | None = None,
+    upstream_model: str = "",
+) -> Endpoint:
+    """Send the version's calls to `url`, which an earlier endpoint of this version makes way for.
+
+    secret: the header's value without `Bearer `; None keeps the one that is there, as long as the origin stays the
+    same; "" removes it. Raises EndpointRefused for an address that the outbound door would not dial.
+    """
+    try:
+        check_url(url)
+    except OutboundRefused as refusal:
+        raise EndpointRefused(str(refusal), errors=[pointer_error("/url", str(refusal))]) from None
+    endpoint = Endpoint.objects.select_for_update().filter(version=version).first()
+    if endpoint is None:
+        endpoint = Endpoint(version=version)
+        endpoint.sealed_signing_key = seal(os.urandom(SIGNING_KEY_BYTES), _signing_context(endpoint.id))
+    elif secret is None and endpoint.sealed_secret is not None and origin_of(endpoint.url) != origin_of(url):
+        endpoint.sealed_secret = None  # a secret is only ever sent to the origin it was given for
+    if secret is not None:
+        endpoint.sealed_secret = seal(secret.encode(), _secret_context(endpoint.id, url)) if secret else None
+    endpoint.url, endpoint.protocol, endpoint.upstream_model = url, protocol, upstream_model
+    endpoint.auth_header, endpoint.timeout_seconds, endpoint.max_cost_nano = auth_header, timeout_seconds, max_cost_nano
+    endpoint.save()
+    record_callable(ai_model_id=version.ai_model_id, callable=True)
+    return endpoint
+
+
+def signing_key_of(endpoint: Endpoint) -> bytes:
+    """What requests to this endpoint are signed with; its publisher may read it."""
+    return open_sealed(endpoint.sealed_signing_key, _signing_context(endpoint.id))
+
+
+def target_of_row(row: Mapping[str, Any]) -> Target:
+    """From the columns of an endpoint, its id being `endpoint_id`. Raises SealError."""
+    id, url = row["endpoint_id"], row["url"]
+    sealed = row["sealed_secret"]
+    return Target(
+        endpoint_id=id,
+        url=url,
+        protocol=row["protocol"],
+        upstream_model=row["upstream_model"],
+        auth_header=row["auth_header"],
+        secret=None if sealed is None else open_sealed(sealed, _secret_context(id, url)).decode(),
+        signing_key=open_sealed(row["sealed_signing_key"], _signing_context(id)),
+        timeout_seconds=row["timeout_seconds"],
+        max_cost_nano=row["max_cost_nano"],
+    )
+
+
+def pointer_error(pointer: str, detail: str, code: str = "invalid") -> Any:
+    return {"pointer": pointer, "code": code, "detail": detail}
+
+
+def _secret_context(endpoint_id: UUID, url: str) -> str:
+    return f"gateway_endpoint:{endpoint_id}:secret:{origin_of(url)}"
+
+
+def _signing_context(endpoint_id: UUID) -> str:
+    return f"gateway_endpoint:{endpoint_id}:signing_key"
