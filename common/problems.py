@@ -404,9 +404,6 @@ def request_id_of(request: Any) -> str:
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's EXCEPTION_HANDLER. Returns None for a bug, which stays a 500."""
-    # At the top it would be a circle: DRF's views import the authentication classes, which raise problems.
-    from rest_framework.views import set_rollback
-
     problem = from_exception(exc)
     if problem is None:
         return None
