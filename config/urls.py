@@ -43,3 +43,8 @@ handler400 = "observability.views.bad_request"
 handler403 = "observability.views.forbidden"
 handler404 = "observability.views.not_found"
 handler500 = "observability.views.server_error"
+
+handler400 = "observability.views.bad_request"
+handler403 = "observability.views.forbidden"
+handler404 = "observability.views.not_found"
+handler500 = "observability.views.server_error"

@@ -1,0 +1,27 @@
+"""Start-up checks of what only the whole site can know."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.urls import get_resolver
+
+from common import policy
+
+
+@register(Tags.urls)
+def check_access(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Every URL has an access policy."""
+    return [
+        Error(f"The URL {name!r} has no access policy.", hint="Add it to config/access.py.", id="agorai.E001")
+        for name in policy.missing_policies(get_resolver())
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """An https site stands behind a proxy, since nothing here speaks TLS; it must be counted."""
+    if settings.IS_HTTPS and not settings.TRUSTED_PROXIES:
+        hint = "Set TRUSTED_PROXIES to the number of proxies that append to X-Forwarded-For, usually 1."
+        return [Warning("SITE_URL is https, but no proxy is trusted.", hint=hint, id="agorai.W001")]
+    return []
