@@ -47,7 +47,7 @@ class Call:
 
     @property
     def path(self) -> str:
-        return self.scope["path"]
+        return str(self.scope["path"])
 
     def header(self, name: str) -> str:
         wanted = name.lower().encode()
@@ -99,7 +99,8 @@ class App:
             "/v1/models": ("GET", self._models),
             "/v1/chat/completions": ("POST", self._chat),
             "/v1/embeddings": ("POST", self._embeddings),
-        } | {f"/v1/models/{name}": ("GET", self._model) for name in MODELS}
+        }
+        self._routes |= {f"/v1/models/{name}": ("GET", self._model) for name in MODELS}
 
     async def __call__(
         self,
@@ -124,8 +125,8 @@ class App:
             traceback.print_exc()
             call.note = "server_error"
             if not call.status:
-                refusal = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "server_error", "The model failed on this input.")
-                await call.answer(refusal.body(), refusal.status)
+                failure = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "server_error", "The model failed on this input.")
+                await call.answer(failure.body(), failure.status)
         finally:
             _log(call, time.perf_counter() - started)
 

@@ -121,4 +121,4 @@ def _array_header(file: IO[bytes], member: zipfile.ZipInfo) -> tuple[tuple[int, 
 
 def _plain(table: numpy.ndarray[Any, Any]) -> memoryview:
     """Without numpy's cost for each element: the model walks byte by byte."""
-    return memoryview(table).cast("B").cast(table.dtype.char)
+    return table.data.cast("B").cast(table.dtype.char)
