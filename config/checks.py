@@ -3,19 +3,12 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.urls import get_resolver
+from django.core.checks import CheckMessage, Tags, Warning, register
 
-from common import policy
+from config.access import check_access
 
 
-@register(Tags.urls)
-def check_access(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Every URL has an access policy."""
-    return [
-        Error(f"The URL {name!r} has no access policy.", hint="Add it to config/access.py.", id="agorai.E001")
-        for name in policy.missing_policies(get_resolver())
-    ]
+register(check_access, Tags.urls)
 
 
 @register(Tags.security, deploy=True)
