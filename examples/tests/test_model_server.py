@@ -347,7 +347,7 @@ class TestServer:
         with run_server(tmp_path / "log") as server:
             call(server, "POST", "/sentiment", {"text": "private words"}, {"X-Agorai-Request-Id": "req_01k"})
             call(server, "GET", "/a%0Ab", headers={"X-Agorai-Request-Id": "a b\xe9"})
-        _, first, second = (tmp_path / "log").read_text().splitlines()
+        first, second = (tmp_path / "log").read_text().splitlines()
         assert "POST /sentiment 200" in first
         assert first.endswith("request=req_01k ok")
         assert "private" not in first
