@@ -14,7 +14,8 @@ def now() -> datetime:
     """This moment, aware UTC. In tests the setting `agorai.clock_offset` of the database session shifts it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_now()")
-        return cursor.fetchone()[0]
+        moment: datetime = cursor.fetchone()[0]
+    return moment
 
 
 class ClockNow(Func):

@@ -5,6 +5,7 @@ Depth and the number of values are counted before the parser recurses or allocat
 
 import json
 import re
+from collections.abc import Iterable
 from itertools import accumulate
 from math import isfinite
 from typing import Any, NoReturn
@@ -55,12 +56,7 @@ def loads(raw: bytes, *, max_bytes: int, max_depth: int = 32, max_values: int = 
         if "\0" in text:
             raise UnsafeJSON("nul", "", "NUL characters are not allowed.") from None
         raise UnsafeJSON("invalid_json", "", f"{error.msg} at line {error.lineno} column {error.colno}.") from None
-    if (
-        faults
-        or rb"\u0000" in plain
-        or rb"\ud" in plain.lower()
-        and (_LONE_HIGH.search(plain) or _LONE_LOW.search(plain))
-    ):
+    if faults or rb"\u0000" in plain or _LONE_HIGH.search(plain) or _LONE_LOW.search(plain):
         _raise_first(tree, faults)
     return tree
 
@@ -83,7 +79,7 @@ def _parse(text: str, faults: Faults) -> Any:
     too_long, not_finite, not_json = object(), object(), object()  # stand in the tree where a number was refused
 
     def refuse(value: Any, code: str, detail: str) -> Any:
-        faults[id(value)] = value, UnsafeJSON(code, "", detail)
+        faults[id(value)] = value, code, detail
         return value
 
     def read_int(digits: str) -> Any:
@@ -121,15 +117,16 @@ def _raise_first(tree: Any, faults: Faults) -> NoReturn:
 
 def _find(value: Any, faults: Faults) -> tuple[list[Any], UnsafeJSON] | None:
     """The first fault within, and the path to it. Recursion is bounded: the depth has been checked."""
-    is_object = isinstance(value, dict)
-    for key, inner in value.items() if is_object else enumerate(value):
-        if is_object and (fault := _string_fault(key)):
+    items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in items:
+        if isinstance(key, str) and (fault := _string_fault(key)):
             return [], fault
         if isinstance(inner, str):
             if fault := _string_fault(inner):
                 return [key], fault
         elif id(inner) in faults:
-            return [key], faults[id(inner)][1]
+            _, code, detail = faults[id(inner)]
+            return [key], UnsafeJSON(code, "", detail)
         elif isinstance(inner, dict | list) and (found := _find(inner, faults)):
             return [key, *found[0]], found[1]
     return None

@@ -61,7 +61,8 @@ def kek_id(blob: bytes) -> str:
 
 
 def _keys() -> Mapping[str, bytes]:
-    return settings.KEY_ENCRYPTION_KEYS
+    keys: Mapping[str, bytes] = settings.KEY_ENCRYPTION_KEYS
+    return keys
 
 
 def _bound(part: bytes, header: bytes, context: str) -> bytes:

@@ -1,0 +1,28 @@
+"""The one outbound door: every connection to an address that a user supplied is opened here, and nowhere else."""
+
+from common.outbound.addresses import Policy, check_url, origin_of
+from common.outbound.door import Door, Reply, StreamedReply, Timeouts
+from common.outbound.errors import (
+    OutboundBadAnswer,
+    OutboundError,
+    OutboundRefused,
+    OutboundTimeout,
+    OutboundTooLarge,
+    OutboundUnreachable,
+)
+
+__all__ = [
+    "Door",
+    "OutboundBadAnswer",
+    "OutboundError",
+    "OutboundRefused",
+    "OutboundTimeout",
+    "OutboundTooLarge",
+    "OutboundUnreachable",
+    "Policy",
+    "Reply",
+    "StreamedReply",
+    "Timeouts",
+    "check_url",
+    "origin_of",
+]
