@@ -7,7 +7,6 @@ from django.core.checks import CheckMessage, Tags, Warning, register
 
 from config.access import check_access
 
-
 register(check_access, Tags.urls)
 
 
