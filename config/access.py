@@ -1,37 +1,46 @@
-"""Who may call what, on one screen: URL name -> policy. What is not here is refused; `*` stands for any ending.
+"""Who may call what: every URL of the site on one screen. What is not here answers 403 and stops the start.
 
-A policy looks at the method and the caller only; which rows they see is decided by the queries.
+A key needs the scope that `read` or `write` names; where there is none, a key may not, only a person who signed in.
+Which objects an actor may see is decided by the queries; see `common.policy` for the rest.
 """
 
-from common.policy import Policy
+from typing import Any
 
-WRITERS = ("owner", "admin", "developer")  # organization roles that manage keys, models and deployments
-PUBLISHERS = ("developer",)  # platform roles that may publish; staff always may
+from django.core.checks import CheckMessage, Error
+from django.urls import get_resolver
 
-PUBLIC = Policy.public()
-SIGNED_IN = Policy.signed_in()
+from common.policy import Policy, missing_policies, stale_policies
 
-_MODELS = Policy.signed_in("models:read", "models:write", roles_write=WRITERS, platform_write=PUBLISHERS)
-_INVOKE = Policy.signed_in("models:invoke", "models:invoke")
+public, signed_in, staff = Policy.public, Policy.signed_in, Policy.staff
+MANAGERS = ("owner", "admin")
+BUILDERS = ("owner", "admin", "developer")
+PUBLISHERS = {"roles_write": BUILDERS, "platform_write": ("developer", "staff")}
 
 ACCESS: dict[str, Policy] = {
-    # Health and documents
-    "livez": PUBLIC,
-    "readyz": PUBLIC,
-    "docs-errors": PUBLIC,
-    "api:schema": PUBLIC,
-    "api:docs": PUBLIC,
-    # allauth: what it offers before somebody is logged in; its own views answer for the rest
-    "account_*": SIGNED_IN,
-    "account_login": PUBLIC,
-    "account_logout": PUBLIC,
-    "account_signup": PUBLIC,
-    "account_inactive": PUBLIC,
-    "account_email_verification_sent": PUBLIC,
-    "account_confirm_email": PUBLIC,
-    "account_reset_password": PUBLIC,
-    "account_reset_password_*": PUBLIC,
-    "mfa_*": SIGNED_IN,
-    "mfa_authenticate": PUBLIC,
-    "admin:*": Policy.staff(),
+    # pages
+    "livez": public(),
+    "readyz": public(),
+    "docs-errors": public(),
+    # the API
+    "api:schema": public(),
+    "api:docs": public(),
+    # other packages' pages, which look after the actor themselves
+    "account_*": public(),
+    "mfa_*": public(),
+    "admin:*": staff(),  # its own log-in page too: it asks for no second factor
 }
+
+
+def check_access(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """The start-up check: E001 for a URL without a policy, E002 for an entry that fits no URL."""
+    resolver = get_resolver()
+    return [
+        *(
+            Error(f"The URL {name} has no access policy.", hint="Add it to config/access.py.", id="agorai.E001")
+            for name in missing_policies(resolver)
+        ),
+        *(
+            Error(f"The access policy {name} fits no URL.", hint="Correct or remove it.", id="agorai.E002")
+            for name in stale_policies(resolver)
+        ),
+    ]
