@@ -13,7 +13,9 @@ from config import env
 # Tables whose rows stand once written: the application may read and add, never change or remove.
 APPEND_ONLY: tuple[str, ...] = ()
 # Tables that the application only reads; SQL functions of the owner write them.
-READ_ONLY: tuple[str, ...] = ()
+READ_ONLY: tuple[str, ...] = ("gateway_invocation", "billing_usageevent")
+# Tables of which it may change these columns alone; what a budget has spent and holds is moved by `gateway_batch`.
+UPDATABLE_COLUMNS: dict[str, tuple[str, ...]] = {"accounts_budget": ('"limit"', "closed_at")}
 
 
 @contextmanager
@@ -58,6 +60,8 @@ def grant_app_role(alias: str = DEFAULT_DB_ALIAS) -> None:
                 rights = "SELECT"
             elif table in APPEND_ONLY:
                 rights = "SELECT, INSERT"
+            elif table in UPDATABLE_COLUMNS:
+                rights = f"SELECT, INSERT, UPDATE ({', '.join(UPDATABLE_COLUMNS[table])})"
             cursor.execute(f"GRANT {rights} ON {table} TO {role}")
         cursor.execute(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {role}")
         for function in _functions(cursor):

@@ -39,7 +39,7 @@ from common.problems import (
     openai_envelope,
 )
 from gateway.errors import ModelNotFound, WrongProtocol
-from gateway.hotpath.call import KINDS, Call, Gateway
+from gateway.hotpath.call import KINDS, Call, Gateway, kind_of
 from gateway.hotpath.snapshot import Caller, Listing
 from gateway.hotpath.stream import Stream
 from gateway.models import Invocation
@@ -148,21 +148,22 @@ class Exchange:
             organization = self._headers.get(b"agorai-organization", b"").decode("latin-1") or None
             user_id, organization_id = await _actor_ids(secret, organization)
             return await gateway.snapshots.caller_of_person((organization_id, user_id))
-        if not (digests := candidate_digests(secret)):
-            raise KeyMalformed()
-        caller = await gateway.snapshots.caller_of_key(tuple(digests))
+        caller = await gateway.snapshots.caller_of_key(tuple(candidate_digests(secret)))
         now = asyncio.get_running_loop().time()
         if caller is None:
             raise KeyUnknown()
         if caller.is_revoked:
             raise KeyRevoked()
-        if any(end is not None and end <= now for end in (caller.expires, caller.overlap_ends)):
+        if caller.overlap_ends is not None and caller.overlap_ends <= now:
+            raise KeyRevoked("This secret was replaced by a rotation, and the time of overlap has ended.")
+        if caller.expires is not None and caller.expires <= now:
             raise KeyExpired()
         forwarded = self._headers.get(b"x-forwarded-for", b"").decode("latin-1")
         if not caller.may_come_from(pick_address(self._remote, forwarded, settings.TRUSTED_PROXIES)):
             raise IPNotAllowed()
         if "models:invoke" not in caller.scopes:
             raise MissingScope("This key lacks the permission models:invoke.", required_scope="models:invoke")
+        gateway.note_use(caller)
         return caller
 
     def _credential(self) -> str:
@@ -210,14 +211,9 @@ class Exchange:
 
     def _kind(self, listing: Listing, body: dict[str, Any]) -> str:
         """Refuses an address that does not fit the model's protocol."""
-        speaks_openai = listing.target is not None and listing.target.protocol == "openai"
         if not self._is_v1:
-            if not speaks_openai:
-                return Invocation.Kind.INVOKE
-            if "messages" in body:
-                return Invocation.Kind.CHAT
-            return Invocation.Kind.EMBEDDING if "input" in body else Invocation.Kind.COMPLETION
-        if not speaks_openai:
+            return kind_of(listing, body)
+        if listing.target.protocol != "openai":
             address = f"{settings.SITE_URL}/api/models/{encode('mdl', listing.id)}/invoke"
             raise WrongProtocol(f"This model is called at {address}.", fix_url=address)
         return KINDS[self._path]

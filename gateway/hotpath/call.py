@@ -8,15 +8,17 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 from uuid import UUID
 
 import psycopg_pool
+from asgiref.sync import sync_to_async
 from django.conf import settings
 
+from apikeys.services import touch_keys
 from common.ids import encode, uuid7
 from common.limiter import AsyncLimiter, Bucket, Decision
 from common.money import amount
@@ -38,6 +40,7 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_UPSTREAM_MESSAGE = 500
 DEFAULT_MAX_OUTPUT_TOKENS = 4096  # of a call that names no bound itself
 BEAT_SECONDS = 30
+NOTE_SECONDS = 5  # how often `last_used` of the keys seen is written
 
 ADAPTERS: dict[str, ModuleType] = {"json": http_json, "openai": openai}
 
@@ -90,20 +93,24 @@ class Gateway:
         self._limiter = AsyncLimiter(settings.REDIS_URL)
         self._limits: Batcher[Bucket, Decision] = Batcher(self._limiter.check_many)
         self._open: dict[UUID, float] = {}
-        self._heart: asyncio.Task[None] | None = None
+        self._used_keys: set[UUID] = set()
+        self._sweeps: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         await self._pool.open(wait=False)
         await self.door.start()
-        self._heart = asyncio.create_task(self._beat())
+        self._sweeps = [
+            asyncio.create_task(self._repeat(BEAT_SECONDS, self._beat)),
+            asyncio.create_task(self._repeat(NOTE_SECONDS, self._write_uses)),
+        ]
 
     async def close(self, drain_seconds: float = 10) -> None:
         """Let open calls end, then hang up."""
         deadline = time.monotonic() + drain_seconds
         while self._open and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
-        if self._heart is not None:
-            self._heart.cancel()
+        for sweep in self._sweeps:
+            sweep.cancel()
         await self.door.close()
         await self.money.close()
         await self._limiter.close()
@@ -256,19 +263,33 @@ class Gateway:
         except OutboundError as error:
             raise upstream_problem(error) from None
 
-    # --- Open calls are renewed, so that the orphan rule leaves them alone ---
+    # --- What a process does beside its calls ---
+
+    def note_use(self, caller: Caller) -> None:
+        """Remember that the key was used; written with the next sweep."""
+        if caller.api_key_id is not None:
+            self._used_keys.add(caller.api_key_id)
+
+    async def _write_uses(self) -> None:
+        if self._used_keys:
+            used, self._used_keys = self._used_keys, set()
+            await sync_to_async(touch_keys)(used)
 
     async def _beat(self) -> None:
+        """Renew the open calls, so that the orphan rule leaves them alone."""
+        old = [id for id, began in self._open.items() if time.monotonic() - began > BEAT_SECONDS / 2]
+        if old:
+            async with self._pool.connection() as connection:
+                await connection.execute("SELECT gateway_beat(%s::uuid[])", [old])
+
+    @staticmethod
+    async def _repeat(seconds: float, sweep: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            old = [id for id, began in self._open.items() if time.monotonic() - began > BEAT_SECONDS / 2]
-            if not old:
-                continue
+            await asyncio.sleep(seconds)
             try:
-                async with self._pool.connection() as connection:
-                    await connection.execute("SELECT gateway_beat(%s::uuid[])", [old])
-            except Exception:  # noqa: BLE001 a missed beat is made up for by the next one
-                logger.warning("beat_failed", exc_info=True)
+                await sweep()
+            except Exception:
+                logger.warning("sweep_failed", exc_info=True)  # the next one makes up for it
 
 
 # --- Pure parts ---
@@ -288,7 +309,9 @@ def read_output(call: Call, reply: Reply) -> Any:
     try:
         output = json.loads(reply.body)
     except ValueError:
-        raise errors.UpstreamInvalidOutput("The publisher's endpoint answered with something other than JSON.") from None
+        raise errors.UpstreamInvalidOutput(
+            "The publisher's endpoint answered with something other than JSON."
+        ) from None
     if ADAPTERS[call.listing.target.protocol].is_empty(output, call.kind):
         raise errors.UpstreamInvalidOutput("The publisher's endpoint answered with nothing.")
     validator = validator_for(call.listing.version_id, "output", call.listing.output_schema)
@@ -395,6 +418,16 @@ def answer_headers(call: Call, cost_nano: int) -> dict[str, str]:
     )
 
 
+def kind_of(listing: Listing, body: Mapping[str, Any]) -> str:
+    """What a call by `invoke` is, which has one address for every kind."""
+    if listing.target is None or listing.target.protocol != "openai":
+        return Invocation.Kind.INVOKE
+    if "messages" in body:
+        return Invocation.Kind.CHAT
+    return Invocation.Kind.EMBEDDING if "input" in body else Invocation.Kind.COMPLETION
+
+
+#: The addresses that have a kind of their own.
 KINDS = {
     "/v1/chat/completions": Invocation.Kind.CHAT,
     "/v1/completions": Invocation.Kind.COMPLETION,

@@ -19,7 +19,15 @@ from common.outbound import OutboundBadAnswer, OutboundError, Reply, StreamedRep
 from common.problems import Problem, ServiceUnavailable, openai_envelope
 from gateway import errors
 from gateway.adapters import Usage, count_tokens, openai
-from gateway.hotpath.call import Call, Gateway, check_input, status_problem, timeouts, upstream_problem, upstream_request
+from gateway.hotpath.call import (
+    Call,
+    Gateway,
+    check_input,
+    status_problem,
+    timeouts,
+    upstream_problem,
+    upstream_request,
+)
 
 #: After the client has gone, the upstream is read on for its usage, but no longer and no further than this.
 DRAIN_SECONDS = 30

@@ -1,0 +1,44 @@
+"""Staff see endpoints and calls; both are read-only here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from gateway.models import Endpoint, Invocation
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Endpoint)
+class EndpointAdmin(ReadOnlyAdmin):
+    list_display = ["version", "model", "protocol", "url", "timeout_seconds", "updated_at"]
+    list_filter = ["protocol"]
+    list_select_related = ["version__ai_model__publisher"]
+    search_fields = ["url", "version__ai_model__name"]
+    exclude = ["sealed_secret", "sealed_signing_key"]
+
+    @admin.display(description="model")
+    def model(self, endpoint: Endpoint) -> str:
+        ai_model = endpoint.version.ai_model
+        return f"{ai_model.publisher.slug}/{ai_model.slug}"
+
+
+@admin.register(Invocation)
+class InvocationAdmin(ReadOnlyAdmin):
+    list_display = ["public_id", "started_at", "organization", "ai_model", "kind", "state", "http_status", "rule"]
+    list_filter = ["state", "kind", "mode", "rule", "is_streamed", "is_demo"]
+    list_select_related = ["organization", "ai_model"]
+    show_full_result_count = False  # counting every call of every day would read them all
+    ordering = ["-id"]

@@ -1,0 +1,158 @@
+"""Endpoints of models, receipts of calls, and the callable models as OpenAI's clients list them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from common.pagination import page_response
+from common.problems import NotFound, PermissionDeniedProblem
+from common.rest import APIView
+from gateway.errors import GatewayElsewhere, ModelNotFound, ReceiptNotFound
+from gateway.models import Endpoint, Invocation
+from gateway.serializers import EndpointIn, EndpointOut, ReceiptOut, RequestQuery, openai_model
+from gateway.services import set_endpoint
+from marketplace.models import AIModel
+from marketplace.services import find_model
+
+
+MAX_LISTED = 1000
+
+
+class ModelEndpoint(APIView):
+    """Where the calls of a model go. Its publisher's people alone may see or set it."""
+
+    @extend_schema(responses=EndpointOut)
+    def get(self, request: Request, ref: str) -> Response:
+        ai_model = self._own_model(ref)
+        endpoint = Endpoint.objects.of_model(ai_model.id).first()
+        if endpoint is None:
+            raise NotFound("This model has no endpoint yet.")
+        return Response(EndpointOut(endpoint).data)
+
+    @extend_schema(request=EndpointIn, responses=EndpointOut)
+    def put(self, request: Request, ref: str) -> Response:
+        ai_model = self._own_model(ref)
+        values = self.read(EndpointIn)
+        if "max_cost" in values:
+            values["max_cost_nano"] = values.pop("max_cost")
+        endpoint = set_endpoint(version=ai_model.current_version, **values)
+        return Response(EndpointOut(endpoint).data)
+
+    def _own_model(self, ref: str) -> AIModel:
+        ai_model = find_model(ref, organization=self.actor.organization)
+        if ai_model.publisher_id != self.actor.organization.id and not self.actor.is_staff:
+            raise PermissionDeniedProblem("Only the publisher's own people may see or set a model's endpoint.")
+        return ai_model
+
+
+def receipts(actor: Any) -> Any:
+    """The calls whose receipts the actor may read: a key that only invokes sees its own, everyone else the organization's."""
+    calls = Invocation.objects.of_organization(actor.organization)
+    if actor.scopes is not None and "analytics:read" not in actor.scopes:
+        calls = calls.filter(api_key_id=actor.key.id)
+    return calls.select_related("publisher", "ai_model", "version", "price")
+
+
+class Requests(APIView):
+    """Calls of the organization, newest first."""
+
+    query = RequestQuery
+
+    @extend_schema(parameters=[RequestQuery], responses=ReceiptOut(many=True))
+    def get(self, request: Request) -> Response:
+        calls = receipts(self.actor)
+        match self.params.get("status"):
+            case "ok":
+                calls = calls.filter(http_status__lt=400)
+            case "error":
+                calls = calls.filter(http_status__gte=400)
+        return page_response(self, calls, order=["-id"], serialize=ReceiptOut)
+
+
+class Receipt(APIView):
+    """What one call was, and why it cost what it cost."""
+
+    @extend_schema(responses=ReceiptOut)
+    def get(self, request: Request, id: UUID) -> Response:
+        call = receipts(self.actor).filter(pk=id).first()
+        if call is None:
+            raise ReceiptNotFound()
+        return Response(ReceiptOut(call).data)
+
+
+def openai_models(actor: Any) -> Any:
+    """The published models that can be called under `/v1`."""
+    published = AIModel.objects.published().filter(is_callable=True)
+    return published.filter(versions__endpoint__protocol=Endpoint.Protocol.OPENAI).distinct().detailed()
+
+
+class OpenAIModels(APIView):
+    """Every model that can be called under `/v1`, in OpenAI's shape."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        rows = openai_models(self.actor).order_by("-id")[:MAX_LISTED]
+        return Response({"object": "list", "data": [openai_model(row) for row in rows]})
+
+
+class OpenAIModel(APIView):
+    """One of them."""
+
+    @extend_schema(
+        parameters=[OpenApiParameter("slug", str, OpenApiParameter.PATH, description="publisher/name")],
+        responses=OpenApiTypes.OBJECT,
+    )
+    def get(self, request: Request, slug: str) -> Response:
+        publisher, _, name = slug.partition("/")
+        row = openai_models(self.actor).filter(publisher__slug=publisher, slug=name).first()
+        if row is None:
+            raise ModelNotFound()
+        return Response(openai_model(row))
+
+
+class Elsewhere(APIView):
+    """The gateway's own addresses: `gateway.hotpath.app` answers them before Django is asked.
+
+    They are named here for the access policy and the OpenAPI document. A request that does arrive was sent to the wrong
+    process.
+    """
+
+    def post(self, request: Request, **kwargs: Any) -> Response:
+        raise GatewayElsewhere()
+
+
+ANSWER = {200: OpenApiResponse(OpenApiTypes.OBJECT, description="The upstream's answer, as it is.")}
+
+
+class ChatCompletions(Elsewhere):
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=ANSWER, summary="Chat completion, also streamed")
+    def post(self, request: Request, **kwargs: Any) -> Response:
+        return super().post(request)
+
+
+class Completions(Elsewhere):
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=ANSWER, summary="Completion, also streamed")
+    def post(self, request: Request, **kwargs: Any) -> Response:
+        return super().post(request)
+
+
+class Embeddings(Elsewhere):
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=ANSWER, summary="Embeddings")
+    def post(self, request: Request, **kwargs: Any) -> Response:
+        return super().post(request)
+
+
+class Invoke(Elsewhere):
+    @extend_schema(
+        request=OpenApiTypes.OBJECT,
+        responses={200: OpenApiResponse(OpenApiTypes.OBJECT, description="The model's output.")},
+        summary="Call any model with its own input",
+    )
+    def post(self, request: Request, **kwargs: Any) -> Response:
+        return super().post(request)

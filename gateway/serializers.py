@@ -1,0 +1,153 @@
+"""Shapes of endpoints, calls and receipts."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from common.ids import encode
+from common.money import money
+from common.pagination import PageQuery
+from common.rest import CharField, IntegerField, MoneyField, Serializer, TypeIDField
+from gateway.models import Endpoint, Invocation
+from gateway.services import signing_key_of
+from marketplace.models import Price
+
+HEADER_NAME = r"^[A-Za-z][A-Za-z0-9-]{0,58}$"
+FORBIDDEN_HEADERS = frozenset(
+    "host content-length content-type transfer-encoding connection cookie accept user-agent".split()
+)
+
+
+class EndpointIn(Serializer):
+    url = CharField(max_length=500)
+    protocol = serializers.ChoiceField(choices=Endpoint.Protocol.choices)
+    upstream_model = CharField(max_length=120, required=False, allow_blank=True)
+    auth_header = serializers.RegexField(HEADER_NAME, required=False, help_text="Which header carries the secret.")
+    secret = CharField(
+        max_length=2000,
+        required=False,
+        allow_blank=True,
+        write_only=True,
+        help_text="Kept when left out, unless the origin of the URL changes; removed when empty. Never comes back.",
+    )
+    timeout_seconds = IntegerField(min_value=1, max_value=600, required=False)
+    max_cost = MoneyField(
+        min_nano=1, required=False, allow_null=True, help_text="What one call is never charged above."
+    )
+
+    def validate_auth_header(self, value: str) -> str:
+        if value.lower() in FORBIDDEN_HEADERS or value.lower().startswith("x-agorai-"):
+            raise serializers.ValidationError("The gateway sets this header itself.")
+        return value
+
+    def validate_secret(self, value: str) -> str:
+        if not value.isprintable() or not value.isascii():
+            raise serializers.ValidationError("A header's value is printable ASCII.")
+        return value
+
+
+class EndpointOut(serializers.Serializer[Endpoint]):
+    """`signing_secret` verifies `X-Agorai-Signature`; the upstream's own secret never comes back."""
+
+    id = TypeIDField("end")
+    url = serializers.CharField()
+    protocol = serializers.CharField()
+    upstream_model = serializers.CharField()
+    auth_header = serializers.CharField()
+    has_secret = serializers.SerializerMethodField()
+    signing_secret = serializers.SerializerMethodField()
+    timeout_seconds = serializers.IntegerField()
+    max_cost = MoneyField(source="max_cost_nano", allow_null=True)
+    updated_at = serializers.DateTimeField()
+
+    def get_has_secret(self, endpoint: Endpoint) -> bool:
+        return endpoint.sealed_secret is not None
+
+    def get_signing_secret(self, endpoint: Endpoint) -> str:
+        return "whsec_" + base64.b64encode(signing_key_of(endpoint)).decode()
+
+
+class RequestQuery(PageQuery):
+    status = serializers.ChoiceField(choices=["ok", "error"], required=False)
+
+
+class ReceiptOut(serializers.Serializer[Invocation]):
+    """One call with every number behind its cost: price row, quantities, hold, settlement and the rule that applied."""
+
+    id = TypeIDField("req")
+    state = serializers.CharField()
+    kind = serializers.CharField()
+    mode = serializers.CharField()
+    streamed = serializers.BooleanField(source="is_streamed")
+    model = serializers.SerializerMethodField()
+    organization_id = TypeIDField("org")
+    key_id = TypeIDField("key", source="api_key_id", allow_null=True)
+    status = serializers.IntegerField(source="http_status", allow_null=True)
+    error_code = serializers.SerializerMethodField()
+    usage = serializers.SerializerMethodField()
+    price = serializers.SerializerMethodField()
+    hold = MoneyField(source="hold_nano")
+    cost = MoneyField(source="cost_nano")
+    overrun = MoneyField(source="overrun_nano")
+    rule = serializers.SerializerMethodField()
+    latency_ms = serializers.IntegerField(allow_null=True)
+    first_token_ms = serializers.IntegerField(allow_null=True)
+    created_at = serializers.DateTimeField(source="started_at")
+    settled_at = serializers.DateTimeField(allow_null=True)
+
+    def get_model(self, call: Invocation) -> dict[str, Any]:
+        return {
+            "id": encode("mdl", call.ai_model_id),
+            "slug": f"{call.publisher.slug}/{call.ai_model.slug}",
+            "name": call.ai_model.name,
+            "version": call.version.version,
+        }
+
+    def get_error_code(self, call: Invocation) -> str | None:
+        return call.error_code or None
+
+    def get_usage(self, call: Invocation) -> dict[str, Any]:
+        return {
+            "input_tokens": call.input_tokens,
+            "output_tokens": call.output_tokens,
+            "source": call.usage_source or None,
+        }
+
+    def get_price(self, call: Invocation) -> dict[str, Any]:
+        return price_row(call.price)
+
+    def get_rule(self, call: Invocation) -> dict[str, Any] | None:
+        return {"code": call.rule, "text": str(call.get_rule_display())} if call.rule else None
+
+
+def price_row(price: Price) -> dict[str, Any]:
+    """The frozen price of a call: `prc_…` and its rates."""
+
+    def rate(nano: int | None) -> Any:
+        return None if nano is None else money(nano, price.currency)
+
+    return {
+        "id": encode("prc", price.id),
+        "per_call": rate(price.per_call_nano),
+        "input_tokens_per_million": rate(price.input_nano_per_million),
+        "output_tokens_per_million": rate(price.output_nano_per_million),
+    }
+
+
+def openai_model(ai_model: Any) -> dict[str, Any]:
+    """A callable model as OpenAI's clients list it, with its price beside."""
+    price = ai_model.price
+    return {
+        "id": f"{ai_model.publisher.slug}/{ai_model.slug}",
+        "object": "model",
+        "created": int(ai_model.published_at.timestamp()),
+        "owned_by": ai_model.publisher.slug,
+        "name": ai_model.name,
+        "version": ai_model.current_version.version,
+        "category": ai_model.category,
+        "pricing": None if price is None else price_row(price) | {"type": price.type, "currency": settings.CURRENCY},
+    }

@@ -1,0 +1,6 @@
+"""What the gateway writes: endpoints, and the two moves of money around a call."""
+
+from gateway.services.calls import check_books, create_partitions, settle_orphans
+from gateway.services.endpoints import set_endpoint, signing_key_of
+
+__all__ = ["check_books", "create_partitions", "set_endpoint", "settle_orphans", "signing_key_of"]

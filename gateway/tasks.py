@@ -1,0 +1,15 @@
+"""The clock's side of the sweeps."""
+
+from celery import shared_task
+
+from gateway import services
+
+
+@shared_task(name="gateway.settle_orphans")
+def settle_orphans() -> int:
+    return services.settle_orphans()
+
+
+@shared_task(name="gateway.create_partitions")
+def create_partitions() -> int:
+    return services.create_partitions()

@@ -1,0 +1,23 @@
+"""The gateway's addresses. Those of `gateway.hotpath.app` stand here too, for the access policy and the reference."""
+
+from django.urls import path
+
+from gateway import api as views
+from gateway.views import playground
+
+pages = [
+    path("models/<slug:publisher>/<str:slug>/playground", playground, name="playground"),
+]
+
+api = [
+    path("api/models/<str:ref>/endpoint", views.ModelEndpoint.as_view(), name="model-endpoint"),
+    path("api/models/<str:ref>/invoke", views.Invoke.as_view(), name="model-invoke"),
+    path("api/requests", views.Requests.as_view(), name="requests"),
+    path("api/requests/<req:id>", views.Receipt.as_view(), name="request"),
+    path("v1/requests/<req:id>", views.Receipt.as_view(), name="v1-request"),
+    path("v1/models", views.OpenAIModels.as_view(), name="v1-models"),
+    path("v1/models/<path:slug>", views.OpenAIModel.as_view(), name="v1-model"),
+    path("v1/chat/completions", views.ChatCompletions.as_view(), name="v1-chat-completions"),
+    path("v1/completions", views.Completions.as_view(), name="v1-completions"),
+    path("v1/embeddings", views.Embeddings.as_view(), name="v1-embeddings"),
+]
