@@ -61,7 +61,7 @@ def meter(used: int, limit: int) -> SafeString:
 
 
 def strip(days: Sequence[str], label: str) -> SafeString:
-    """Availability, one thin bar a day, oldest first. A day is "ok", "warn", "bad" or "none"; `label` says it in words."""
+    """Availability, one thin bar a day, oldest first. A day is "ok", "warn", "bad" or "none"; `label` is its words."""
     classes = {"ok": "", "warn": "w", "bad": "b", "none": "none"}
     bars = format_html_join(
         "",
@@ -77,13 +77,12 @@ def strip(days: Sequence[str], label: str) -> SafeString:
 
 
 def spark(values: Sequence[float]) -> SafeString:
-    """A line without axes, 120 by 32. It repeats a figure that stands beside it in words, so it is hidden from readers."""
+    """A line without axes, 120 by 32. It repeats a figure that stands beside it, so it is hidden from readers."""
     if len(values) < 2:
         return SafeString("")
     top = max(values) or 1
     points = "L".join(
-        f"{i * 120 / (len(values) - 1):.1f} {30 - value / top * 28:.1f}"
-        for i, value in enumerate(values)
+        f"{i * 120 / (len(values) - 1):.1f} {30 - value / top * 28:.1f}" for i, value in enumerate(values)
     )
     return format_html(
         '<svg class="spark" viewBox="0 0 120 32" preserveAspectRatio="none" aria-hidden="true">'
@@ -99,16 +98,14 @@ def bars(
     label: str,
     unit: str = "",
 ) -> SafeString:
-    """Stacked bars: `series[s][i]` over `labels[i]`. `label` is the sentence for readers; `unit` stands before a figure.
+    """Stacked bars: `series[s][i]` over `labels[i]`. `label` is the sentence for readers; `unit` precedes a figure.
 
     At most six series. Draw nothing but the axis when there is nothing to draw.
     """
     if len(series) > MAX_SERIES:
         raise ValueError("at most six series; add up the rest as one")
     floor = HEIGHT - BOTTOM
-    top = nice_top(
-        max((sum(column) for column in zip(*series, strict=True)), default=0)
-    )
+    top = nice_top(max((sum(column) for column in zip(*series, strict=True)), default=0))
     step = (WIDTH - LEFT) / max(len(labels), 1)
     grid = format_html_join(
         "",
@@ -133,11 +130,10 @@ def bars(
         for s, values in enumerate(series):
             height = (floor - TOP) * values[i] / top
             y -= height
-            columns.append(
-                (s + 1, LEFT + (i + 0.14) * step, y, step * 0.72, max(height - 0.8, 0))
-            )
+            columns.append((s + 1, LEFT + (i + 0.14) * step, y, step * 0.72, max(height - 0.8, 0)))
     return format_html(
-        '<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}<line class="base" x1="{}" x2="{}" y1="{}" y2="{}"/></svg>',
+        '<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}'
+        '<line class="base" x1="{}" x2="{}" y1="{}" y2="{}"/></svg>',
         WIDTH,
         HEIGHT,
         label,
@@ -145,11 +141,7 @@ def bars(
         format_html_join(
             "",
             '<rect class="bar s{}" x="{}" y="{}" width="{}" height="{}"/>',
-            (
-                (s, *(f"{value:.1f}" for value in box))
-                for s, *box in columns
-                if box[3] > 0
-            ),
+            ((s, *(f"{value:.1f}" for value in box)) for s, *box in columns if box[3] > 0),
         ),
         format_html_join(
             "",

@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.urls import include, path, register_converter
 
 from common.ids import converter
+from config import views
 
 for prefix in (
     "usr",
@@ -33,16 +34,14 @@ APPS = ("observability", "notifications", "accounts", "apikeys", "marketplace", 
 modules = [import_module(f"{app}.urls") for app in APPS if find_spec(f"{app}.urls")]
 
 urlpatterns = [
+    path("", views.home, name="home"),
+    path("theme/<str:value>", views.theme, name="theme"),
+    path("_components/", views.components, name="components"),
     *(pattern for module in modules for pattern in module.pages),
     path("", include(([pattern for module in modules for pattern in module.api], "api"))),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
 ]
-
-handler400 = "observability.views.bad_request"
-handler403 = "observability.views.forbidden"
-handler404 = "observability.views.not_found"
-handler500 = "observability.views.server_error"
 
 handler400 = "observability.views.bad_request"
 handler403 = "observability.views.forbidden"

@@ -1,14 +1,93 @@
 """The pages that belong to no app: the start page, the choice of theme, the style guide."""
 
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django import forms
 from django.conf import settings
+from django.db.models import Count, Q, Sum
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import resolve_url
+from django.shortcuts import render, resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from accounts.models import Budget, Organization
+from apikeys.models import APIKey
+from common import clock
+from common.money import display
+from common.policy import actor_of
+from config import snippets
 from config.context import THEMES
+from config.templatetags.site import ICONS
+from gateway.models import Invocation
+from marketplace.models import AIModel, Category
 
 YEAR_SECONDS = 365 * 24 * 3600
+POPULAR_MODELS = 6
+TASKS = 5
+USED_MODELS = 8
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """What is here and how to start; for people who are logged in, where they were."""
+    if request.user.is_authenticated:
+        return render(request, "config/overview.html", overview(actor_of(request).organization))
+    listed = AIModel.objects.published()
+    popular = list(listed.detailed().order_by("-is_callable", "-popularity", "-published_at")[:POPULAR_MODELS])
+    tasks = listed.values("category").annotate(models=Count("id")).order_by("-models", "category")[:TASKS]
+    example = next((model for model in popular if model.is_callable), None)
+    context = {
+        "popular": popular,
+        "tasks": [(task["category"], Category(task["category"]).label, task["models"]) for task in tasks],
+        "example": example,
+        "tabs": snippets.call_tabs(
+            settings.SITE_URL,
+            f"{example.publisher.slug}/{example.slug}" if example else "publisher/model",
+            example.category if example else Category.CHAT,
+        ),
+    }
+    return render(request, "config/home.html", context)
+
+
+def overview(organization: Organization) -> dict[str, Any]:
+    """The figures of the organization's month, in its own time zone, and what is still to be done."""
+    now = clock.now()
+    calls = (
+        Invocation.objects.of_organization(organization).during(month_start(now, organization.time_zone), now).final()
+    )
+    failed = Q(http_status__gte=400) | ~Q(error_code="")
+    used = (
+        calls.values("ai_model__name", "ai_model__slug", "ai_model__publisher__slug")
+        .annotate(calls=Count("id"), cost=Sum("cost_nano"))
+        .order_by("-cost", "-calls")[:USED_MODELS]
+    )
+    limits = Budget.objects.of_subject(organization.pk).in_force(now)
+    limit = limits.filter(purpose=Budget.Purpose.SPEND_LIMIT).order_by("limit").first()
+    return {
+        "totals": calls.aggregate(
+            calls=Count("id"),
+            failed=Count("id", filter=failed),
+            cost=Sum("cost_nano", default=0),
+            input_tokens=Sum("input_tokens", default=0),
+            output_tokens=Sum("output_tokens", default=0),
+        ),
+        "used": used,
+        "limit": limit,
+        "limit_words": limit
+        and _("%(spent)s of %(limit)s limit")
+        % {"spent": display(limit.spent, settings.CURRENCY), "limit": display(limit.limit, settings.CURRENCY)},
+        "credit": limits.filter(purpose=Budget.Purpose.CREDIT).first(),
+        "keys": APIKey.objects.of_organization(organization).usable(now).count(),
+        "time_zone": organization.time_zone,
+    }
+
+
+def month_start(now: datetime, zone: str) -> datetime:
+    """The first instant of the month that `now` falls into in `zone`."""
+    return now.astimezone(ZoneInfo(zone)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 @require_safe
@@ -28,3 +107,52 @@ def theme(request: HttpRequest, value: str) -> HttpResponse:
         # Not HttpOnly: app.js changes it without a new page.
         response.set_cookie("theme", value, max_age=YEAR_SECONDS, samesite="Lax", secure=settings.IS_HTTPS)
     return response
+
+
+class ExampleForm(forms.Form):
+    """Every kind of field, for the style guide."""
+
+    name = forms.CharField(label=_("Name"), help_text=_("What you will recognise it by."))
+    limit = forms.DecimalField(label=_("Monthly limit"), required=False, help_text=_("Requests stop at this amount."))
+    category = forms.ChoiceField(label=_("Task"), choices=Category.choices)
+    mode = forms.ChoiceField(label=_("Mode"), widget=forms.RadioSelect, choices=[("live", "Live"), ("test", "Test")])
+    text = forms.CharField(label=_("Text"), widget=forms.Textarea)
+    stream = forms.BooleanField(label=_("Stream the answer"), required=False)
+
+
+@require_safe
+def components(request: HttpRequest) -> HttpResponse:
+    """Every component in both themes: where to look before making a new one. In DEBUG only."""
+    if not settings.DEBUG:
+        raise Http404
+    context = {
+        "sides": [
+            {
+                "theme": theme_name,
+                "form": ExampleForm(prefix=theme_name),
+                "wrong": ExampleForm({f"{theme_name}-w-limit": "x"}, prefix=f"{theme_name}-w"),
+            }
+            for theme_name in THEMES
+        ],
+        "cells": [
+            {"label": "Input", "per": "per M", "value": "$0.40"},
+            {"label": "Output", "per": "per M", "value": "$1.20"},
+            {"label": "First token", "per": "p50", "value": "412", "unit": "ms"},
+            {"label": "Version", "value": "1.2.0"},
+        ],
+        "items": [
+            {"label": "Overview", "href": "#overview", "current": True, "count": None},
+            {"label": "Versions", "href": "#versions", "count": 4},
+        ],
+        "crumbs": [{"label": "Models", "href": "/models"}, {"label": "acme", "href": "#"}, {"label": "aurora-70b"}],
+        "tabs": snippets.call_tabs(settings.SITE_URL, "acme/aurora-70b", Category.CHAT),
+        "labels": [f"{day} Oct" for day in range(1, 31)],
+        "series": [
+            ("acme/aurora-70b", [10 + day * 7 % 13 for day in range(30)]),
+            ("acme/embed", [3 + day * 5 % 7 for day in range(30)]),
+        ],
+        "icons": list(ICONS),
+        "values": [3, 4, 8, 5, 9, 12, 7, 11],
+        "days": ["none"] * 6 + ["ok"] * 60 + ["warn", "bad"] + ["ok"] * 22,
+    }
+    return render(request, "config/components.html", context)

@@ -1,8 +1,10 @@
 """What every page needs to write: icons, marks, figures, times, links that know where they are."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from html import unescape
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
@@ -17,15 +19,25 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
+from markdown_it import MarkdownIt
+from nh3 import clean
 from pygments import highlight as pygments_highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
 from common import ids
 from common import money as money_units
-from config import charts
+from config import charts, snippets
 
 register = template.Library()
+
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").enable("strikethrough")
+# No images: they would be requests to other people's servers.
+MARKDOWN_TAGS = {
+    *("p", "br", "hr", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code"),
+    *("em", "strong", "s", "a", "table", "thead", "tbody", "tr", "th", "td"),
+}
+SUMMARY_LENGTH = 240
 
 # Drawn on 16 by 16, stroked with the colour of the text.
 ICONS = {
@@ -188,7 +200,7 @@ def percent(part: int, whole: int) -> str:
 
 @register.filter
 def when(value: datetime | None) -> str:
-    """An instant for people: relative within a day, else "12 Oct 2026, 14:02"; the full time in the title. None is "never"."""
+    """An instant for people: relative within a day, else "12 Oct 2026, 14:02", always in the title. None is "never"."""
     if value is None:
         return _("never")
     local = timezone.localtime(value)
@@ -220,6 +232,39 @@ def highlight(source: str, language: str) -> SafeString:
     """Source with Pygments' short classes, to stand in `.code pre`. `language` is a Pygments name: "python", "bash"."""
     markup = pygments_highlight(source.strip("\n"), get_lexer_by_name(language), HtmlFormatter(nowrap=True))
     return mark_safe(markup.rstrip("\n"))
+
+
+@register.filter
+def markdown(source: str) -> SafeString:
+    """People's Markdown as HTML for `.prose`: no raw HTML, no images, headings one level down (the page has its h1)."""
+    tokens = MARKDOWN.parse(source)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(int(token.tag[1]) + 1, 6)}"
+    html = MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
+    allowed = {"a": {"href"}, "code": {"class"}, "ol": {"start"}}
+    return mark_safe(clean(html, tags=MARKDOWN_TAGS, attributes=allowed, url_schemes={"http", "https", "mailto"}))
+
+
+@register.filter
+def summary(source: str) -> str:
+    """The words of the first paragraph of a Markdown text, for cards and lists."""
+    html = MARKDOWN.render(source[:2000])
+    first = re.search(r"<p>(.*?)</p>", html, re.DOTALL)
+    text = " ".join(unescape(clean(first[1] if first else html, tags=set())).split())
+    return text if len(text) <= SUMMARY_LENGTH else text[:SUMMARY_LENGTH].rpartition(" ")[0] + "…"
+
+
+@register.simple_tag(takes_context=True)
+def call_tabs(context: Context, slug: str, category: str, example: Any = None) -> list[snippets.Tab]:
+    """Tabs for `components/code.html`: how to call the model "publisher/name", with this instance's address."""
+    return snippets.call_tabs(context["site_url"], slug, category, example)
+
+
+@register.simple_tag(takes_context=True)
+def key_tabs(context: Context, secret: str) -> list[snippets.Tab]:
+    """Tabs for `components/secret.html`: the lines that put a new key to use."""
+    return snippets.key_tabs(context["site_url"], secret)
 
 
 @register.filter

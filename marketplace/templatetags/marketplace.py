@@ -1,0 +1,107 @@
+"""What the catalogue lends to pages: a model's card, its rating plate, its price in words."""
+
+from typing import TypedDict
+
+from django import template
+from django.urls import reverse
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from common.money import display
+from marketplace.models import AIModel, Price
+
+register = template.Library()
+
+
+class Cell(TypedDict, total=False):
+    """One figure of a plate (`components/plate.html`)."""
+
+    label: str
+    per: str
+    value: str
+    unit: str
+
+
+@register.inclusion_tag("components/mcard.html")
+def model_card(ai_model: AIModel) -> dict[str, object]:
+    """The model as a card. Reads nothing when the model comes from `AIModelQuerySet.detailed`."""
+    publisher = ai_model.publisher.slug
+    return {
+        "name": ai_model.name,
+        "slug": f"{publisher}/{ai_model.slug}",
+        "href": reverse("model", args=[publisher, ai_model.slug]),
+        "text": ai_model.description,
+        "task": ai_model.get_category_display(),
+        "cells": plate_cells(ai_model)[:3],
+        "rating": ai_model.rating,
+        "reviews": ai_model.rating_count,
+        "note": "" if ai_model.is_callable else _("Not callable"),
+    }
+
+
+@register.inclusion_tag("components/plate.html")
+def model_plate(ai_model: AIModel) -> dict[str, object]:
+    """The full rating plate of a model's page."""
+    return {"cells": plate_cells(ai_model)}
+
+
+@register.filter
+def price_words(price: Price | None) -> str:
+    """A price as one sentence would have it: "$0.40 per million input tokens, $1.20 per million output tokens"."""
+    if price is None or not (parts := _price_parts(price)):
+        return _("Free")
+    return ", ".join(parts)
+
+
+def plate_cells(ai_model: AIModel) -> list[Cell]:
+    """The figures of a model in their fixed order: what it costs, then what it is."""
+    cells = _price_cells(ai_model.price) or [{"label": _("Price"), "value": _("Free")}]
+    if ai_model.current_version is not None:
+        cells.append({"label": _("Version"), "value": ai_model.current_version.version})
+    cells.append(
+        {"label": _("Deployments"), "value": str(number_format(ai_model.deployment_count, force_grouping=True))}
+    )
+    if ai_model.published_at is not None:
+        cells.append({"label": _("Listed since"), "value": f"{ai_model.published_at:%Y-%m-%d}"})
+    return cells
+
+
+def _price_cells(price: Price | None) -> list[Cell]:
+    if price is None:
+        return []
+    cells: list[Cell] = []
+    if price.input_nano_per_million:
+        cells.append({"label": _("Input"), "per": _("per M"), "value": _money(price, price.input_nano_per_million)})
+    if price.output_nano_per_million:
+        cells.append({"label": _("Output"), "per": _("per M"), "value": _money(price, price.output_nano_per_million)})
+    if price.per_call_nano:
+        cells.append({"label": _("Per call"), "value": _money(price, price.per_call_nano)})
+    if price.amount_nano:
+        label = _("Per month") if price.period == Price.Period.MONTHLY else _("Per year")
+        cells.append({"label": label, "value": _money(price, price.amount_nano)})
+    if price.included_calls:
+        cells.append({"label": _("Included"), "value": str(number_format(price.included_calls)), "unit": _("calls")})
+    return cells
+
+
+def _price_parts(price: Price) -> list[str]:
+    parts = []
+    if price.amount_nano:
+        text = _("%(amount)s a month") if price.period == Price.Period.MONTHLY else _("%(amount)s a year")
+        parts.append(text % {"amount": _money(price, price.amount_nano)})
+    for nano, text in (
+        (price.per_call_nano, _("%(amount)s per call")),
+        (price.input_nano_per_million, _("%(amount)s per million input tokens")),
+        (price.output_nano_per_million, _("%(amount)s per million output tokens")),
+    ):
+        if nano:
+            parts.append(text % {"amount": _money(price, nano)})
+    if price.included_calls:
+        text = ngettext("%(count)s call included", "%(count)s calls included", price.included_calls)
+        parts.append(text % {"count": number_format(price.included_calls, force_grouping=True)})
+    return parts
+
+
+def _money(price: Price, nano: int) -> str:
+    return display(nano, price.currency)
