@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
@@ -10,6 +12,9 @@ from django.utils.translation import gettext_lazy as _
 
 from apikeys.querysets import APIKeyQuerySet
 from common.ids import encode, uuid7
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 #: Every permission a key can carry.
 PERMISSIONS = (
@@ -27,6 +32,31 @@ PERMISSIONS = (
     "webhooks:read",
     "webhooks:write",
 )
+DEFAULT_PERMISSIONS = ("models:read", "models:invoke")
+
+#: What a key may do at most while the person who made it has this role in the organization.
+SCOPES_OF_ROLE = {
+    "owner": frozenset(PERMISSIONS),
+    "admin": frozenset(PERMISSIONS),
+    "developer": frozenset(PERMISSIONS) - {"billing:write"},
+    "billing": frozenset({"models:read", "keys:read", "analytics:read", "billing:read", "billing:write"}),
+    "member": frozenset(
+        {
+            "models:read",
+            "models:invoke",
+            "reviews:write",
+            "deployments:read",
+            "keys:read",
+            "keys:write",
+            "analytics:read",
+        }
+    ),
+}
+
+
+def scopes_of_role(role: str) -> frozenset[str]:
+    """The most that a key of someone with this role grants; nothing for a role that is not in the table."""
+    return SCOPES_OF_ROLE.get(role, frozenset())
 
 
 class APIKey(models.Model):
@@ -89,3 +119,10 @@ class APIKey(models.Model):
     @property
     def public_id(self) -> str:
         return encode("key", self.id)
+
+    def effective_scopes(self, role: str) -> frozenset[str]:
+        """What the key grants while the person who made it has this role in the organization."""
+        return frozenset(self.permissions) & scopes_of_role(role)
+
+    def is_expired(self, at: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= at

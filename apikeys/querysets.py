@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from accounts.models import Organization
@@ -19,3 +20,7 @@ class APIKeyQuerySet(models.QuerySet):
 
     def usable(self, at: datetime) -> APIKeyQuerySet:
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=at), revoked_at=None)
+
+    def with_digest(self, digests: Sequence[bytes]) -> APIKeyQuerySet:
+        """Keys whose secret, or the one before its rotation, has one of these digests."""
+        return self.filter(Q(digest__in=digests) | Q(previous_digest__in=digests))

@@ -1,0 +1,126 @@
+"""Keys as the API reads and writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+
+from accounts.models import Budget
+from apikeys import services
+from apikeys.models import DEFAULT_PERMISSIONS, PERMISSIONS, APIKey
+from common.rest import CharField, DateTimeField, IntegerField, MoneyField, Serializer, TypeIDField, nearest
+
+
+class PermissionField(CharField):
+    """One of `PERMISSIONS`."""
+
+    default_error_messages = {"unknown_permission": "There is no permission “{given}”. {meant}"}
+
+    def to_internal_value(self, data: Any) -> str:
+        given = super().to_internal_value(data)
+        if given not in PERMISSIONS:
+            meant = nearest(given, PERMISSIONS)
+            self.fail(
+                "unknown_permission",
+                given=given[:40],
+                meant=f"Did you mean “{meant}”?" if meant else f"Valid: {', '.join(PERMISSIONS)}.",
+            )
+        return given
+
+
+class SpendLimitField(serializers.Field):
+    """`{"amount": "5.00", "currency": "USD", "window": "month"}`."""
+
+    default_error_messages = {"window": "One of day, week, month, lifetime."}
+    amount = MoneyField()
+
+    def to_internal_value(self, data: Any) -> services.SpendLimit:
+        window: Any = Budget.Window.MONTH
+        if isinstance(data, Mapping):
+            data = dict(data)
+            window = data.pop("window", window)
+        faults = {}
+        if window not in Budget.Window.values:
+            faults["window"] = [serializers.ErrorDetail(self.error_messages["window"], code="invalid_choice")]
+        try:
+            limit_nano = self.amount.to_internal_value(data)
+        except serializers.ValidationError as error:
+            if not isinstance(error.detail, dict):
+                raise
+            raise serializers.ValidationError({**error.detail, **faults}) from error
+        if faults:
+            raise serializers.ValidationError(faults)
+        return services.SpendLimit(limit_nano=limit_nano, window=window)
+
+    def to_representation(self, value: Budget) -> dict[str, str]:
+        return {**self.amount.to_representation(value.limit), "window": value.window}
+
+
+class KeyPatch(Serializer):
+    """What of a key can be changed."""
+
+    name = CharField(max_length=services.MAX_NAME_LENGTH, required=False)
+    permissions = serializers.ListField(
+        child=PermissionField(), min_length=1, max_length=len(PERMISSIONS), required=False
+    )
+    expires_at = DateTimeField(required=False, allow_null=True)
+    allowed_models = serializers.ListField(
+        child=CharField(max_length=120), max_length=services.MAX_ALLOWED, required=False
+    )
+    allowed_ips = serializers.ListField(child=CharField(max_length=49), max_length=services.MAX_ALLOWED, required=False)
+    rate_limit = IntegerField(min_value=1, max_value=services.MAX_RATE_LIMIT, required=False, allow_null=True)
+    spend_limit = SpendLimitField(required=False, allow_null=True)
+
+
+class KeyIn(KeyPatch):
+    name = CharField(max_length=services.MAX_NAME_LENGTH)
+    permissions = serializers.ListField(
+        child=PermissionField(), min_length=1, max_length=len(PERMISSIONS), default=list(DEFAULT_PERMISSIONS)
+    )
+    mode = serializers.ChoiceField(choices=APIKey.Mode.choices, default=APIKey.Mode.LIVE)
+
+
+class RotateIn(Serializer):
+    overlap_seconds = IntegerField(
+        min_value=0, max_value=services.MAX_OVERLAP_SECONDS, default=services.DEFAULT_OVERLAP_SECONDS
+    )
+
+
+class KeyOut(Serializer):
+    """A key without its secret. Needs `spend_limits` in the context: key id -> the budget that limits it."""
+
+    id = TypeIDField("key")
+    user_id = TypeIDField("usr")
+    organization_id = TypeIDField("org")
+    name = CharField()
+    prefix = CharField()
+    last_four = CharField()
+    permissions = serializers.ListField(child=CharField())
+    mode = CharField()
+    last_used = DateTimeField(source="last_used_at", allow_null=True)
+    created_at = DateTimeField()
+    expires_at = DateTimeField(allow_null=True)
+    revoked_at = DateTimeField(allow_null=True)
+    allowed_models = serializers.ListField(child=TypeIDField("mdl"))
+    allowed_ips = serializers.ListField(child=CharField())
+    rate_limit = IntegerField(allow_null=True)
+    spend_limit = serializers.SerializerMethodField()
+
+    def get_spend_limit(self, key: APIKey) -> dict[str, str] | None:
+        budget = self.context["spend_limits"].get(key.id)
+        return None if budget is None else SpendLimitField().to_representation(budget)
+
+
+class NewKeyOut(KeyOut):
+    """A key with its secret, which is shown this once."""
+
+    key = serializers.SerializerMethodField(help_text="The secret. It is shown this once.")
+
+    def get_key(self, key: APIKey) -> str:
+        return self.context["secret"]
+
+
+class RotatedKeyOut(NewKeyOut):
+    overlap_until = DateTimeField(allow_null=True, help_text="Until when the old secret works; null: it has ended.")
