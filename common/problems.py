@@ -129,6 +129,12 @@ class ValidationFailed(Problem):
     fix = "Correct every field listed in `errors` and send the request again."
 
 
+class LengthRequired(Problem):
+    code, status, title = "length_required", 411, "Length required"
+    explanation = "The body was sent without saying how long it is."
+    fix = "Send the header `Content-Length`."
+
+
 class PayloadTooLarge(Problem):
     code, status, title = "payload_too_large", 413, "Body too large"
     explanation = "The body is larger than this address accepts."

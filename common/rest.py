@@ -16,6 +16,7 @@ from typing import Any, ClassVar, cast
 from uuid import UUID
 
 from django.conf import settings
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, QueryDict
 from django.http.request import RawPostDataException
 from rest_framework import renderers, serializers, views
@@ -29,6 +30,7 @@ from common.problems import (
     FieldError,
     InvalidJSON,
     InvalidParameter,
+    LengthRequired,
     MethodNotAllowed,
     PayloadTooLarge,
     RateLimited,
@@ -210,6 +212,9 @@ class DateTimeField(serializers.DateTimeField):
         return super().to_internal_value(value)
 
 
+ListField = serializers.ListField
+
+
 class TypeIDField(serializers.Field[UUID, str, str, Any]):
     """A UUID, outside a TypeID with this prefix."""
 
@@ -311,15 +316,12 @@ class APIView(views.APIView):
         """Who is acting. Raises the resolver's problem for an organization that the caller is no member of."""
         return actor_of(self.request)
 
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        _measure_chunked_body(request, self.max_body_bytes)
-        return super().initialize_request(request, *args, **kwargs)
-
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if (request.method or "").lower() not in self.http_method_names or not hasattr(
             self, (request.method or "").lower()
         ):
             raise MethodNotAllowed(f"{request.method} is not allowed here.")
+        self.format_kwarg = None
         renderer, media_type = self.perform_content_negotiation(request)
         request.accepted_renderer, request.accepted_media_type = renderer, media_type
         self._rate_headers: dict[str, str] = {}
@@ -335,6 +337,7 @@ class APIView(views.APIView):
             self.limit_rate("api", _subject(request), settings.API_RATE_PER_MINUTE)
         self.check_permissions(request)
         self.params = self.read_query(request)
+        _measure_chunked_body(request._request, self.max_body_bytes)
 
     def limit_rate(self, name: str, subject: str, per_minute: int) -> None:
         """Take one request from the subject's bucket; raises RateLimited."""
@@ -355,6 +358,8 @@ class APIView(views.APIView):
     def read(self, serializer: type[serializers.BaseSerializer[Any]], **kwargs: Any) -> Any:
         """The body, validated by `serializer`. Raises ValidationFailed with every fault at once."""
         body = self.body()
+        if body is None:
+            raise ValidationFailed(errors=[{"pointer": "", "code": "invalid", "detail": "Send an object, not null."}])
         bound = serializer(data=body, context={"request": self.request, "view": self}, **kwargs)
         if bound.is_valid():
             return bound.validated_data
@@ -411,6 +416,8 @@ def _measure_chunked_body(request: HttpRequest, max_bytes: int) -> None:
     """Give a body that was sent without its length one, since Django and DRF would take it as empty."""
     if request.META.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" not in request.META:
         return
+    if isinstance(request, WSGIRequest):  # reads as many bytes as the length says: none
+        raise LengthRequired()
     raw = request.read(max_bytes + 1)
     request._body = raw  # type: ignore[attr-defined]
     request.META["CONTENT_LENGTH"] = str(len(raw))

@@ -31,7 +31,7 @@ class Person:
 
 @dataclass
 class Key:
-    id: UUID = UUID(int=9)
+    id: UUID = OTHER
     organization_id: UUID = HOME
     scopes: frozenset[str] = frozenset({"models:read"})
     asked_for: list[str] = field(default_factory=list)
