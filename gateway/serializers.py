@@ -18,7 +18,7 @@ from marketplace.models import Price
 
 HEADER_NAME = r"^[A-Za-z][A-Za-z0-9-]{0,58}$"
 FORBIDDEN_HEADERS = frozenset(
-    "host content-length content-type transfer-encoding connection cookie accept user-agent".split()
+    ["host", "content-length", "content-type", "transfer-encoding", "connection", "cookie", "accept", "user-agent"]
 )
 
 

@@ -43,7 +43,7 @@ class Batcher(Generic[Item, Result]):
                 batch = [self._waiting.popleft() for _ in range(min(self._cap, len(self._waiting)))]
                 try:
                     results = await self._send([item for item, _ in batch])
-                except Exception as error:  # noqa: BLE001 every waiter gets it
+                except Exception as error:
                     for _, future in batch:
                         if not future.done():
                             future.set_exception(error)

@@ -17,6 +17,7 @@ from uuid import UUID
 import psycopg_pool
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from marketplace.services.schemas import validator_for, violations
 
 from apikeys.services import touch_keys
 from common.ids import encode, uuid7
@@ -32,7 +33,6 @@ from gateway.hotpath.snapshot import Caller, Listing, Snapshots
 from gateway.models import Invocation, Rule
 from gateway.services.budgets import refusal
 from gateway.services.calls import Reserve, Settle, cost_of
-from marketplace.services.schemas import validator_for, violations
 
 logger = logging.getLogger("gateway.call")
 

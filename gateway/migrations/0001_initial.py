@@ -1,10 +1,10 @@
-import common.ids
 import django.contrib.postgres.fields
 import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.conf import settings
 from django.db import migrations, models
 
+import common.ids
 from common.partitions import CreatePartitionedModel
 
 

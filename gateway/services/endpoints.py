@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from marketplace.services import record_callable
 
 from common.outbound import OutboundRefused, check_url, origin_of
 from common.sealing import open_sealed, seal
 from gateway.errors import EndpointRefused
 from gateway.models import Endpoint
 from marketplace.models import ModelVersion
-from marketplace.services import record_callable
 
 SIGNING_KEY_BYTES = 32
 
