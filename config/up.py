@@ -145,27 +145,18 @@ class Supervisor:
     def start(self, *, port: int, models_port: int) -> None:
         self.url = f"http://localhost:{port}"
         self.var.announce("starting", url=self.url, port=port)
-        given = operator_environment()
+        given = operator_environment(os.environ)
         if "DATABASE_URL" not in given:
             self.postgresql = PostgreSQL(
                 data=self.var.path / "pg", run=self.var.run, log=self.var.log / "postgresql.log"
             )
         if "REDIS_URL" not in given:
             self.valkey = Valkey(data=self.var.path / "valkey", run=self.var.run, log=self.var.log / "valkey.log")
-        self.environment = child_environment(
-            var=self.var,
-            given=given,
-            url=self.url,
-            models_url=f"http://127.0.0.1:{models_port}",
-            postgresql=self.postgresql,
-            valkey=self.valkey,
-        )
-        write_private(
-            self.var.run / "environment",
-            "".join(
-                f"{name}={self.environment[name]}\n" for name in sorted(self.environment.keys() - os.environ.keys())
-            ),
-        )
+        chosen = self.choose(f"http://127.0.0.1:{models_port}")
+        chosen = {name: value for name, value in chosen.items() if name not in given and f"{name}_FILE" not in given}
+        self.environment = {**chosen, **os.environ, **self.always(f"http://127.0.0.1:{models_port}")}
+        # AGORAI_ENV_FILE=var/run/environment lets another command of the operator's join this run.
+        write_private(self.var.run / "environment", "".join(f"{name}={value}\n" for name, value in chosen.items()))
         self.keep("models", "-m", "examples.model_server", "--port", str(models_port))
         self.start_servers()
         if self.must_prepare(models_port):
@@ -176,6 +167,40 @@ class Supervisor:
         self.wait_until_ready(port)
         self.var.announce("running", url=self.url, port=port)
         self.welcome()
+
+    def choose(self, models_url: str) -> dict[str, str]:
+        """What a demo on one machine needs, unless the operator says otherwise."""
+        chosen = {
+            "SITE_URL": self.url,
+            "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
+            "MEDIA_DIR": str(self.var.path / "media"),
+            "STATIC_DIR": str(self.var.path / "static"),
+            "WELCOME_CREDIT": "5.00",
+            "DEVELOPER_APPROVAL": "automatic",
+            "PUBLISH_APPROVAL": "automatic",
+            "AUTH_RATE_PER_MINUTE": "300",
+            "OUTBOUND_ALLOWED_NETWORKS": models_url.removeprefix("http://").replace(":", "/32:"),
+            "OUTBOUND_ALLOW_HTTP": "true",
+            "LOG_FORMAT": "console",
+            **self.var.load_secrets(),
+        }
+        if "EMAIL_URL" not in operator_environment(os.environ):  # real mail is nobody's to read
+            chosen |= {"EMAIL_URL": f"filemail://{self.var.mail}", "DEV_MAIL_DIR": str(self.var.mail)}
+        if self.postgresql is not None:
+            chosen["DATABASE_URL"] = self.postgresql.url(APP_ROLE)
+            chosen["DATABASE_OWNER_URL"] = self.postgresql.url(OWNER_ROLE)
+        if self.valkey is not None:
+            chosen["REDIS_URL"] = self.valkey.url()
+        return chosen
+
+    def always(self, models_url: str) -> dict[str, str]:
+        return {
+            "AGORAI_VAR": str(self.var.path),
+            "DEMO_UPSTREAM_URL": models_url,
+            "CELERY_BEAT_SCHEDULE": str(self.var.run / "beat-schedule"),
+            "PYTHONUNBUFFERED": "1",
+            "MALLOC_ARENA_MAX": "2",  # threads that idle should not each keep a heap
+        }
 
     def start_servers(self) -> None:
         if self.valkey is not None:
@@ -190,7 +215,7 @@ class Supervisor:
             postgresql.create_database()
             self.parts.append(Part(postgresql.name, postgresql.start, postgresql.poll))
         ours = [f"{server.name} started" for server in (self.postgresql, self.valkey) if server is not None]
-        theirs = [name for name in ("DATABASE_URL", "REDIS_URL") if name in operator_environment()]
+        theirs = [name for name in ("DATABASE_URL", "REDIS_URL") if name in operator_environment(os.environ)]
         self.say(", ".join(ours + [f"using the server of {name}" for name in theirs]))
 
     def must_prepare(self, models_port: int) -> bool:
@@ -274,62 +299,17 @@ class Supervisor:
         self.pump(0)
 
 
-def child_environment(
-    *,
-    var: Var,
-    given: Mapping[str, str],
-    url: str,
-    models_url: str,
-    postgresql: PostgreSQL | None,
-    valkey: Valkey | None,
-) -> dict[str, str]:
-    """What the children get: our choices for a demo on one machine, unless the operator made another."""
-    chosen = {
-        "SITE_URL": url,
-        "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
-        "MEDIA_DIR": str(var.path / "media"),
-        "STATIC_DIR": str(var.path / "static"),
-        "EMAIL_URL": f"filemail://{var.mail}",
-        "DEV_MAIL_DIR": str(var.mail),
-        "WELCOME_CREDIT": "5.00",
-        "DEVELOPER_APPROVAL": "automatic",
-        "PUBLISH_APPROVAL": "automatic",
-        "AUTH_RATE_PER_MINUTE": "300",
-        "OUTBOUND_ALLOWED_NETWORKS": f"{models_url.removeprefix('http://').replace(':', '/32:')}",
-        "OUTBOUND_ALLOW_HTTP": "true",
-        "LOG_FORMAT": "console",
-        **var.load_secrets(),
-    }
-    if postgresql is not None:
-        chosen["DATABASE_URL"] = postgresql.url(APP_ROLE)
-        chosen["DATABASE_OWNER_URL"] = postgresql.url(OWNER_ROLE)
-    if valkey is not None:
-        chosen["REDIS_URL"] = valkey.url()
-    if "EMAIL_URL" in given:  # real mail is nobody's to read
-        del chosen["DEV_MAIL_DIR"]
-    chosen = {name: value for name, value in chosen.items() if name not in given and f"{name}_FILE" not in given}
-    return {
-        **chosen,
-        **os.environ,
-        "AGORAI_VAR": str(var.path),
-        "DEMO_UPSTREAM_URL": models_url,
-        "CELERY_BEAT_SCHEDULE": str(var.run / "beat-schedule"),
-        "PYTHONUNBUFFERED": "1",
-        "MALLOC_ARENA_MAX": "2",  # threads that idle should not each keep a heap
-    }
-
-
-def operator_environment() -> dict[str, str]:
+def operator_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What the operator set, in the environment or in `.env`. An empty value counts as none."""
     found: dict[str, str] = {}
-    env_file = ROOT / os.environ.get("AGORAI_ENV_FILE", ".env")
+    env_file = ROOT / environ.get("AGORAI_ENV_FILE", ".env")
     if env_file.is_file():
         found |= dict(re.findall(r"^\s*(?:export )?([A-Za-z_]\w*)=[ '\"]*([^'\"\n]*)", env_file.read_text(), re.M))
-    return {name: value for name, value in (found | dict(os.environ)).items() if value.strip()}
+    return {name: value for name, value in (found | dict(environ)).items() if value.strip()}
 
 
 def web_command(port: int) -> list[str]:
-    """One process for pages, API and gateway; needs `child_environment`."""
+    """One process for pages, API and gateway."""
     return [
         *("-m", "uvicorn", "config.asgi:application", "--host", "127.0.0.1", "--port", str(port)),
         *("--loop", "uvloop", "--http", "httptools", "--lifespan", "on", "--log-level", "warning"),

@@ -1,5 +1,9 @@
+import hashlib
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
@@ -8,11 +12,31 @@ class Command(BaseCommand):
     help = "Bring the database, the static files and the demo in step with the code, in one process. Safe to repeat."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        for message, command in (
-            ("Migrating the database", ("migrate",)),
-            ("Collecting static files", ("collectstatic", "--no-input")),
-            ("Filling the demo", ("seed_demo",)),
-        ):
-            self.stdout.write(message)
-            self.stdout.flush()
-            call_command(*command, verbosity=0)
+        self.tell("Migrating the database")
+        call_command("migrate", verbosity=0)
+        self.collect_static_files()
+        self.tell("Filling the demo")
+        call_command("seed_demo")
+
+    def collect_static_files(self) -> None:
+        """Only when one of them changed: hashing and compressing all of them takes a while."""
+        note = Path(settings.STATIC_ROOT) / ".made-from"
+        digest = _sources_digest()
+        if note.is_file() and note.read_text() == digest:
+            return
+        self.tell("Collecting static files")
+        call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+        note.write_text(digest)
+
+    def tell(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+
+def _sources_digest() -> str:
+    digest = hashlib.sha256(repr(settings.STORAGES["staticfiles"]).encode())
+    for finder in get_finders():
+        for path, storage in sorted(finder.list([]), key=lambda found: found[0]):
+            found = Path(storage.path(path)).stat()
+            digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

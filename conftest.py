@@ -1,0 +1,313 @@
+"""One PostgreSQL and one Valkey for the whole run of tests: real ones, from the launcher that `make up` uses.
+
+Every worker of pytest-xdist has a database of its own, cloned from a template that was migrated once, and connects to
+it as the application's role. `stack` is a whole running instance for tests that come through the front door.
+"""
+
+import fcntl
+import hashlib
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import django
+import psycopg
+import pytest
+from psycopg import sql
+
+from config.servers import APP_ROLE, OWNER_ROLE, SUPERUSER, Failure, PostgreSQL, Valkey, spawn
+from config.up import answers, free_port, web_command
+from config.var import Var
+
+ROOT = Path(__file__).resolve().parent
+READY_SECONDS = 180
+_running: list[PostgreSQL | Valkey] = []
+
+
+class Cluster:
+    """The servers of this run of tests; every process of it sees the same ones."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        run, log = directory / "run", directory / "log"
+        self.postgresql = PostgreSQL(
+            data=directory / "pg", run=run, log=log / "postgresql.log", durable=False, connections=300
+        )
+        self.valkey = Valkey(data=directory / "valkey", run=run, log=log / "valkey.log", durable=False)
+
+    def start(self) -> None:
+        for server in (self.postgresql, self.valkey):
+            server.log.unlink(missing_ok=True)
+            server.start()
+            _running.append(server)
+        self.postgresql.create_database("postgres")
+
+    def execute(self, *statements: str, **names: str) -> list[tuple[Any, ...]]:
+        """Run statements as the superuser, `{name}` being the name of a database or role. Returns the last's rows."""
+        identifiers = {key: sql.Identifier(name) for key, name in names.items()}
+        with psycopg.connect(self.postgresql.url(SUPERUSER, "postgres"), autocommit=True) as connection:
+            for statement in statements:
+                cursor = connection.execute(sql.SQL(statement).format(**identifiers))  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
+
+    def clone(self, name: str) -> None:
+        """A fresh database with the schema, replacing one of the same name whoever is connected to it."""
+        self.execute(
+            "drop database if exists {name} with (force)",
+            "create database {name} template {template} owner {owner}",
+            name=name,
+            template=self.template(),
+            owner=OWNER_ROLE,
+        )
+
+    def drop(self, name: str) -> None:
+        self.execute("drop database if exists {name} with (force)", name=name)
+
+    def template(self) -> str:
+        """The migrated database to clone from, made again only when a migration or a requirement changed."""
+        name = f"template_{_migrations_digest()[:16]}"
+        with (self.directory / "template-lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            databases = {row[0] for row in self.execute("select datname from pg_database")}
+            if name not in databases:
+                for old in (database for database in databases if database.startswith("template_")):
+                    self.drop(old)
+                self._migrate("template_unfinished")
+                self.execute("alter database {name} rename to {new}", name="template_unfinished", new=name)
+        return name
+
+    def _migrate(self, name: str) -> None:
+        self.execute("create database {name} owner {owner}", name=name, owner=OWNER_ROLE)
+        environment = dict(os.environ, DATABASE_URL=self.postgresql.url(APP_ROLE, name))
+        environment["DATABASE_OWNER_URL"] = self.postgresql.url(OWNER_ROLE, name)
+        command = [sys.executable, "manage.py", "migrate", "-v0"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            pytest.fail(f"The test database could not be migrated:\n{done.stdout}{done.stderr}", pytrace=False)
+
+
+def _migrations_digest() -> str:
+    digest = hashlib.sha256((ROOT / "requirements.txt").read_bytes())
+    for path in sorted([*ROOT.glob("*/migrations/*.py"), *ROOT.glob("config/djstripe_migrations/*.py")]):
+        digest.update(path.read_bytes())
+    digest.update((ROOT / "config" / "roles.py").read_bytes())  # what the application's role may do is in the clone
+    return digest.hexdigest()
+
+
+def _own_directory() -> tuple[Path, Any]:
+    """A directory that no other run of tests in this checkout uses now, with what an earlier run left in it."""
+    for number in range(32):
+        directory = ROOT / "build" / "test" / str(number)
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        return directory, lock
+    raise Failure("More than 32 runs of tests are going on in this directory.")
+
+
+_lock: Any = None
+_cluster: Cluster | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers once, in the controlling process, and point the settings at them before Django reads them."""
+    global _lock, _cluster
+    if config.getoption("help", False) or config.getoption("version", 0):
+        return
+    worker = getattr(config, "workerinput", {}).get("workerid", "")
+    try:
+        if worker:
+            _cluster = Cluster(Path(os.environ["AGORAI_TEST_DIRECTORY"]))
+        else:
+            directory, _lock = _own_directory()
+            _cluster = Cluster(directory)
+            _cluster.start()
+            os.environ["AGORAI_TEST_DIRECTORY"] = str(directory)
+    except Failure as failure:
+        pytest.exit(str(failure), returncode=3)
+    number = int(worker.removeprefix("gw")) + 1 if worker else 0
+    os.environ |= {
+        "DJANGO_SETTINGS_MODULE": "config.settings_test",
+        "AGORAI_ENV_FILE": os.devnull,
+        "DATABASE_URL": _cluster.postgresql.url(APP_ROLE, f"test_{number}"),
+        "DATABASE_OWNER_URL": _cluster.postgresql.url(OWNER_ROLE, f"test_{number}"),
+        "REDIS_URL": _cluster.valkey.url(number % 32),
+        "MEDIA_DIR": str(_cluster.directory / "media"),
+        "STATIC_DIR": str(_cluster.directory / "static"),
+    }
+    Path(os.environ["STATIC_DIR"]).mkdir(exist_ok=True)  # or WhiteNoise warns
+    django.setup()
+
+
+def pytest_unconfigure() -> None:
+    while _running:
+        _running.pop(0).stop()
+    if _lock is not None:
+        _lock.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker runs all tests of the running instance, so that only one instance is needed."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("stack"))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    assert _cluster is not None
+    return _cluster
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(cluster: Cluster, django_test_environment: None) -> Iterator[None]:
+    """In place of pytest-django's: the database is a clone, and transactional tests get a new one instead of TRUNCATE,
+    which the application's role may not do."""
+    import redis
+    from django.conf import settings
+    from django.db import connections
+    from django.test import TransactionTestCase
+
+    name = settings.DATABASES["default"]["NAME"]
+    cluster.clone(name)
+    redis.Redis.from_url(settings.REDIS_URL).flushdb()
+
+    def clone_again(self: TransactionTestCase) -> None:
+        connections.close_all()
+        cluster.clone(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", clone_again)
+        yield
+    connections.close_all()
+    cluster.drop(name)
+
+
+@dataclass
+class Stack:
+    """A whole instance: site, gateway, worker and demo models, as `make up` runs them, on databases of its own."""
+
+    var: Var
+    url: str
+    database_url: str
+    owner_url: str
+    redis_url: str
+    environment: dict[str, str]
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def mail_dir(self) -> Path:
+        return self.var.mail
+
+    @property
+    def demo(self) -> dict[str, Any]:
+        """`url`, `users` by role and `api_key`, as in `var/demo.json`."""
+        demo = self.var.load_demo()
+        assert demo is not None, "the demo was not filled"
+        return demo
+
+    def mails(self, to: str = "") -> list[EmailMessage]:
+        """Mail sent so far, oldest first; to one address, if given."""
+        files = sorted(
+            (path for path in self.mail_dir.iterdir() if path.is_file()), key=lambda path: path.stat().st_mtime
+        )
+        found = [message_from_bytes(path.read_bytes(), policy=policy.default) for path in files]
+        return [mail for mail in found if isinstance(mail, EmailMessage) and to in str(mail["To"])]
+
+    def wait_for_mail(self, to: str, *, after: int = 0, seconds: float = 20) -> EmailMessage:
+        """The newest mail to `to`, once there are more than `after` of them."""
+        deadline = time.monotonic() + seconds
+        while len(found := self.mails(to)) <= after:
+            assert time.monotonic() < deadline, f"no mail to {to} within {seconds:g} s"
+            time.sleep(0.05)
+        return found[-1]
+
+    def start_gateway(self) -> str:
+        """One more process that serves the same databases. Returns its address."""
+        port = random_port()
+        with (self.var.log / f"gateway-{port}.log").open("wb") as log:
+            process = spawn(
+                [sys.executable, *web_command(port)], cwd=ROOT, env=self.environment, stdout=log, stderr=log
+            )
+        self.processes.append(process)
+        deadline = time.monotonic() + READY_SECONDS
+        while not answers(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"The second gateway did not start:\n{Path(log.name).read_text()}", pytrace=False)
+            time.sleep(0.05)
+        return f"http://127.0.0.1:{port}"
+
+
+def random_port() -> int:
+    """A free port that no outgoing connection takes meanwhile."""
+    return free_port(random.randrange(20000, 32000))
+
+
+def start_stack(cluster: Cluster, *, number: int, log: Path, **environment: str) -> Stack:
+    """An instance on database `stack_<number>`, ready to be used. Whoever starts it calls `stop_stack`."""
+    name = f"stack_{number}"
+    cluster.clone(name)
+    var = Var(cluster.directory / name)
+    shutil.rmtree(var.path, ignore_errors=True)
+    kept = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
+    given = {key: os.environ[key] for key in kept if key in os.environ}
+    given |= {
+        "AGORAI_ENV_FILE": os.devnull,
+        "AGORAI_VAR": str(var.path),
+        "PORT": str(random_port()),
+        "STATIC_DIR": str(cluster.directory / "static"),
+        "DATABASE_URL": cluster.postgresql.url(APP_ROLE, name),
+        "DATABASE_OWNER_URL": cluster.postgresql.url(OWNER_ROLE, name),
+        "REDIS_URL": cluster.valkey.url(32 + number % 32),
+        **environment,
+    }
+    with log.open("wb") as output:
+        process = spawn(
+            [sys.executable, "manage.py", "up"], death_signal=15, cwd=ROOT, env=given, stdout=output, stderr=output
+        )
+    deadline = time.monotonic() + READY_SECONDS
+    while var.told().get("state") != "running":
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"The instance did not start:\n{log.read_text()}", pytrace=False)
+        time.sleep(0.05)
+    chosen = dict(re.findall(r"^(\w+)=(.*)$", (var.run / "environment").read_text(), re.M))
+    return Stack(
+        var=var,
+        url=var.told()["url"],
+        database_url=given["DATABASE_URL"],
+        owner_url=given["DATABASE_OWNER_URL"],
+        redis_url=given["REDIS_URL"],
+        environment=chosen | given,
+        processes=[process],
+    )
+
+
+def stop_stack(stack: Stack) -> None:
+    for process in reversed(stack.processes):
+        process.terminate()
+    for process in stack.processes:
+        process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def stack(cluster: Cluster) -> Iterator[Stack]:
+    """One running instance for all tests that only use it. What a test makes there, it names so that none collides."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
+    found = start_stack(cluster, number=number, log=cluster.directory / "log" / f"stack_{number}.log")
+    yield found
+    stop_stack(found)
