@@ -21,6 +21,8 @@ ACCESS: dict[str, Policy] = {
     "livez": public(),
     "readyz": public(),
     "docs-errors": public(),
+    "dev-mail": public(),  # a 404 unless DEV_MAIL_DIR is set
+    "dev-mail-message": public(),
     # the API
     "api:schema": public(),
     "api:docs": public(),

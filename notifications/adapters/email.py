@@ -1,0 +1,127 @@
+"""E-mail: renders the words of a kind and hands them to Django's mail backend.
+
+The kind `accounts.verify_email` is written in `templates/accounts/emails/verify_email.subject.txt`, `.txt` and, if it
+has one, `.html`. They see the payload's fields, `site_name`, `site_url` and `to`.
+"""
+
+import contextlib
+import smtplib
+from email.utils import parseaddr
+from typing import Any
+
+from django.conf import settings
+from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
+from django.template import Context, TemplateDoesNotExist
+from django.template.loader import get_template
+from django.utils import translation
+
+from common.ids import encode
+from notifications.adapters import DeliveryError, Envelope
+
+PERMANENT_CODES = range(500, 600)  # of SMTP: the same message will be refused again
+
+
+class EmailAdapter:
+    """Keeps one connection open from the first message to `close`."""
+
+    def __init__(self) -> None:
+        self._connection: BaseEmailBackend | None = None
+
+    def check(self, kind: str) -> None:
+        for suffix in (".subject.txt", ".txt"):
+            try:
+                get_template(template_name(kind, suffix))
+            except TemplateDoesNotExist as error:
+                raise LookupError(f"no template {error}") from None
+
+    def send(self, envelope: Envelope) -> None:
+        message = render(envelope)
+        try:
+            message.connection = self._open()
+            message.send()
+        except smtplib.SMTPRecipientsRefused as error:
+            code, reason = next(iter(error.recipients.values()))
+            raise _failure(code, reason) from error  # the connection stays: only this recipient is refused
+        except smtplib.SMTPResponseException as error:
+            self._forget()
+            # Refused credentials are the operator's fault and can be put right; the message can wait.
+            permanent = not isinstance(error, smtplib.SMTPAuthenticationError | smtplib.SMTPConnectError)
+            raise _failure(error.smtp_code, error.smtp_error, may_be_permanent=permanent) from error
+        except (smtplib.SMTPException, OSError) as error:
+            self._forget()
+            raise DeliveryError(f"{type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> BaseEmailBackend:
+        if self._connection is None:
+            connection = mail.get_connection()
+            connection.open()
+            self._connection = connection
+        return self._connection
+
+    def _forget(self) -> None:
+        """After an error nobody knows the state of the connection: the next message opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(smtplib.SMTPException, OSError):  # it was broken already
+                connection.close()
+
+
+def render(envelope: Envelope) -> mail.EmailMultiAlternatives:
+    """The message with its text part and, where the kind has one, its HTML part."""
+    context = dict(envelope.payload) | {
+        "site_name": settings.SITE_NAME,
+        "site_url": settings.SITE_URL,
+        "to": envelope.to,
+    }
+    with translation.override(envelope.language):
+        subject = " ".join(_render_text(envelope.kind, ".subject.txt", context).split())
+        text = _render_text(envelope.kind, ".txt", context).strip() + "\n"
+        html = _render_html(envelope.kind, context | {"subject": subject})
+    message = mail.EmailMultiAlternatives(
+        subject=subject,
+        body=text,
+        to=[envelope.to],
+        headers={
+            "Message-ID": message_id(envelope),  # the same at every attempt, so that a repeated one can be told
+            "Auto-Submitted": "auto-generated",
+            "X-Auto-Response-Suppress": "All",
+        },
+    )
+    if html is not None:
+        message.attach_alternative(html, "text/html")
+    return message
+
+
+def message_id(envelope: Envelope) -> str:
+    sender_domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
+    return f"<{encode('msg', envelope.id)}@{sender_domain}>"
+
+
+def template_name(kind: str, suffix: str) -> str:
+    app, _, name = kind.partition(".")
+    return f"{app}/emails/{name}{suffix}"
+
+
+def _render_text(kind: str, suffix: str, context: dict[str, Any]) -> str:
+    """Without HTML escapes, whatever the template says: an apostrophe is an apostrophe."""
+    template = get_template(template_name(kind, suffix)).template
+    return str(template.render(Context(context, autoescape=False)))
+
+
+def _render_html(kind: str, context: dict[str, Any]) -> str | None:
+    try:
+        template = get_template(template_name(kind, ".html"))
+    except TemplateDoesNotExist:
+        return None
+    return str(template.render(context))
+
+
+def _failure(code: int, reason: bytes | str, *, may_be_permanent: bool = True) -> DeliveryError:
+    words = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+    return DeliveryError(f"{code} {words}", permanent=may_be_permanent and code in PERMANENT_CODES)

@@ -1,0 +1,87 @@
+"""The mail folder of an instance that has no mail server yet, for whoever tries it out. Elsewhere it does not exist."""
+
+import email
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from email import policy
+from email.message import EmailMessage
+from pathlib import Path
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+SHOWN = 100
+MAX_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One file of the folder, as a page shows it."""
+
+    name: str
+    subject: str
+    sender: str
+    to: str
+    sent_at: datetime | None
+    text: str
+    html: str
+
+
+@never_cache
+@require_safe
+def dev_mail(request: HttpRequest) -> HttpResponse:
+    """The newest messages."""
+    folder = _folder()
+    names = sorted((entry.name for entry in os.scandir(folder) if _is_mail(entry.name)), reverse=True)
+    mails = [mail for name in names[:SHOWN] if (mail := _read(folder, name)) is not None]
+    return render(request, "notifications/dev_mail.html", {"mails": mails, "count": len(names), "folder": folder})
+
+
+@never_cache
+@require_safe
+def dev_mail_message(request: HttpRequest, name: str) -> HttpResponse:
+    mail = _read(_folder(), name)
+    if mail is None:
+        raise Http404
+    return render(request, "notifications/dev_mail_message.html", {"mail": mail})
+
+
+def _folder() -> Path:
+    folder = Path(settings.DEV_MAIL_DIR or "")
+    if not settings.DEV_MAIL_DIR or not folder.is_dir():
+        raise Http404
+    return folder
+
+
+def _is_mail(name: str) -> bool:
+    return name.endswith(".eml") and not name.startswith(".")
+
+
+def _read(folder: Path, name: str) -> Mail | None:
+    """None if there is no such message. `name` comes from outside: only a plain file right here is opened."""
+    if os.sep in name or not _is_mail(name):
+        return None
+    try:
+        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return None
+    with open(descriptor, "rb") as file:
+        message = email.message_from_bytes(file.read(MAX_BYTES), policy=policy.default)
+    return Mail(
+        name=name,
+        subject=str(message["Subject"] or ""),
+        sender=str(message["From"] or ""),
+        to=str(message["To"] or ""),
+        sent_at=getattr(message["Date"], "datetime", None),
+        text=_part(message, "plain"),
+        html=_part(message, "html"),
+    )
+
+
+def _part(message: EmailMessage, kind: str) -> str:
+    body = message.get_body((kind,))
+    return str(body.get_content()) if body is not None else ""
