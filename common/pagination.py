@@ -130,7 +130,7 @@ def _key(queryset: QuerySet[Any], name: str, descending: bool) -> _Key:
     annotation = queryset.query.annotations.get(name)
     nullable = annotation is not None
     if annotation is not None:
-        field = cast("Field[Any, Any]", annotation.output_field)
+        field = annotation.output_field
     else:
         model: Any = queryset.model
         for part in name.split("__"):

@@ -50,6 +50,11 @@ class KeyLike(Protocol):
         """What the key grants while its creator has this role in the organization."""
 
 
+def is_key(auth: Any) -> bool:
+    """Whether `request.auth` is an API key and not an access token."""
+    return hasattr(auth, "effective_scopes")
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who is acting, for which organization, with which role in it.
@@ -240,10 +245,10 @@ def resolve_actor(request: Any) -> Actor:
         ActorResolver, import_string(getattr(settings, "ACTOR_RESOLVER", "accounts.services.resolve_actor"))
     )
     wanted: str | None = request.headers.get(ORGANIZATION_HEADER) or None
-    key = getattr(request, "auth", None)
-    if not hasattr(key, "effective_scopes"):  # an access token, or a session
+    if not is_key(auth := getattr(request, "auth", None)):  # an access token, or a session
         organization, role = resolver(user, wanted)
         return Actor(user=user, organization=organization, role=role)
+    key = cast(KeyLike, auth)
     own = encode("org", key.organization_id)
     if wanted is not None and wanted != own:
         raise PermissionDeniedProblem(f"This key acts for another organization than {ORGANIZATION_HEADER} names.")

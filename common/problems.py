@@ -371,7 +371,7 @@ def from_exception(exc: BaseException) -> Problem | None:
         case exceptions.UnsupportedMediaType():
             return UnsupportedMediaType()
         case exceptions.Throttled():
-            return RateLimited(retry_after_seconds=int(exc.wait or 1))
+            return RateLimited(retry_after_seconds=int(getattr(exc, "wait", None) or 1))
         case PermissionDenied():
             if type(exc).__name__ == "Ratelimited":  # django-ratelimit's; not every reader of this module has it
                 return RateLimited(retry_after_seconds=60)
@@ -394,7 +394,7 @@ def from_exception(exc: BaseException) -> Problem | None:
 
 def _detail_text(exc: exceptions.APIException) -> str:
     """simplejwt gives a dictionary where others give a sentence."""
-    detail = exc.detail
+    detail: Any = exc.detail
     if isinstance(detail, dict):
         detail = detail.get("detail", "")
     return str(detail) if isinstance(detail, str) else ""

@@ -25,7 +25,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from common import ids, jsonsafe, limiter, money
-from common.policy import Actor, PolicyPermission, actor_of
+from common.policy import Actor, KeyLike, PolicyPermission, actor_of, is_key
 from common.problems import (
     FieldError,
     InvalidJSON,
@@ -112,7 +112,7 @@ class Serializer(serializers.Serializer[Any]):
         if not isinstance(data, Mapping):
             message = self.error_messages["invalid"].format(datatype=json_type(data))
             raise serializers.ValidationError({"non_field_errors": [message]}, code="invalid")
-        known = [field.field_name for field in self._writable_fields]
+        known = [str(field.field_name) for field in self._writable_fields]
         faults: dict[str, Any] = {}
         for name in data:
             if name not in known:
@@ -363,7 +363,7 @@ class APIView(views.APIView):
         bound = serializer(data=body, context={"request": self.request, "view": self}, **kwargs)
         if bound.is_valid():
             return bound.validated_data
-        details = cast(Any, serializers.ValidationError(bound.errors)).get_full_details()
+        details = serializers.ValidationError(cast(Any, bound.errors)).get_full_details()
         empty = not self.request.META.get("CONTENT_LENGTH") or self.request.META["CONTENT_LENGTH"] == "0"
         raise ValidationFailed("The request has no body; send a JSON object." if empty else "", errors=flatten(details))
 
@@ -385,7 +385,7 @@ class APIView(views.APIView):
 def read_query(query: type[Query], given: QueryDict, *, context: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Validate query parameters. Raises InvalidParameter: unknown, repeated or unfit ones."""
     bound = query(data={}, context=dict(context or {}))
-    known = {field.field_name: field for field in bound._writable_fields}
+    known = {str(field.field_name): field for field in bound._writable_fields}
     faults: list[FieldError] = []
     values: dict[str, Any] = {}
     for name, texts in given.lists():
@@ -400,7 +400,7 @@ def read_query(query: type[Query], given: QueryDict, *, context: Mapping[str, An
             values[name] = texts[0]
     bound = query(data=values, context=dict(context or {}))
     if not bound.is_valid():
-        faults.extend(flatten(cast(Any, serializers.ValidationError(bound.errors)).get_full_details()))
+        faults.extend(flatten(serializers.ValidationError(cast(Any, bound.errors)).get_full_details()))
     if faults:
         raise InvalidParameter(
             " ".join(f"{fault['pointer'][1:]}: {fault['detail']}" for fault in faults), errors=faults
@@ -419,7 +419,7 @@ def _measure_chunked_body(request: HttpRequest, max_bytes: int) -> None:
     if isinstance(request, WSGIRequest):  # reads as many bytes as the length says: none
         raise LengthRequired()
     raw = request.read(max_bytes + 1)
-    request._body = raw  # type: ignore[attr-defined]
+    request._body = raw
     request.META["CONTENT_LENGTH"] = str(len(raw))
 
 
@@ -429,8 +429,8 @@ def _address(request: Request) -> str:
 
 def _subject(request: Request) -> str:
     """Whose bucket a request draws from: its key's, its user's, else its address's."""
-    if hasattr(request.auth, "effective_scopes"):
-        return f"key:{request.auth.id}"
+    if is_key(request.auth):
+        return f"key:{cast(KeyLike, request.auth).id}"
     if request.user is not None and request.user.is_authenticated:
         return f"user:{request.user.pk}"
     return _address(request)

@@ -89,14 +89,14 @@ OPENAI_ERROR_SCHEMA = {
 }
 
 
-class TypeIDExtension(OpenApiSerializerFieldExtension):
+class TypeIDExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
     target_class = "common.rest.TypeIDField"
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
         return typeid_schema(self.target.prefix)
 
 
-class MoneyExtension(OpenApiSerializerFieldExtension):
+class MoneyExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
     target_class = "common.rest.MoneyField"
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def security(policy: Policy | None, method: str) -> list[dict[str, list[str]]]:
     return [*people, {"apiKey": scopes}, {"apiKeyHeader": scopes}]
 
 
-class AutoSchema(SpectacularAutoSchema):  # type: ignore[no-untyped-call]
+class AutoSchema(SpectacularAutoSchema):
     """One operation: names, access and errors from our registries."""
 
     @property
@@ -177,7 +177,7 @@ class AutoSchema(SpectacularAutoSchema):  # type: ignore[no-untyped-call]
     def get_summary(self) -> str | None:
         return self._docstring()[0]
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]
         return self._docstring()[1]
 
     def _docstring(self) -> tuple[str | None, str]:
@@ -206,7 +206,8 @@ class AutoSchema(SpectacularAutoSchema):  # type: ignore[no-untyped-call]
                 found[name] = {"name": name, "in": "path", "required": True, "schema": typeid_schema(converter)}
             elif converter not in ("int", "uuid"):
                 found[name] = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        others = super()._resolve_path_parameters([name for name in variables if name not in found])
+        rest = [name for name in variables if name not in found]
+        others = super()._resolve_path_parameters(rest)  # type: ignore[no-untyped-call]
         return [*(found[name] for name in variables if name in found), *others]
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
@@ -222,7 +223,7 @@ class AutoSchema(SpectacularAutoSchema):  # type: ignore[no-untyped-call]
             statuses.add(400)
         if "<" in self.path_regex:
             statuses.add(404)
-        if self._get_request_body():
+        if self._get_request_body():  # type: ignore[no-untyped-call]
             statuses |= {400, 413, 415, 422}
         policy = self._policy
         if policy is None or not policy.is_open(self.method):
