@@ -3,7 +3,7 @@
 import json
 from typing import Any, TypedDict
 
-EXAMPLE_TEXT = "The delivery was quick and the people were friendly."
+EXAMPLE_TEXT = "Quick delivery, friendly people."
 CHAT = {"chat", "text-generation", "code"}  # categories that speak /v1/chat/completions
 
 
@@ -43,7 +43,7 @@ def _tabs(shell: str, python: str, node: str) -> list[Tab]:
 
 
 def _curl(url: str, body: Any) -> str:
-    data = json.dumps(body, ensure_ascii=False).replace("'", "'\\''")
+    data = _indent(json.dumps(body, ensure_ascii=False, indent=2), 2).replace("'", "'\\''")
     return f"curl {url} \\\n  -H \"Authorization: Bearer $AGORAI_API_KEY\" \\\n  --json '{data}'"
 
 
