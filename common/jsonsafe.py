@@ -29,9 +29,8 @@ class UnsafeJSON(ValueError):
         self.code, self.pointer, self.detail = code, pointer, detail
 
 
-Faults = dict[
-    int, tuple[Any, UnsafeJSON]
-]  # id of a value -> the value (kept alive, so the id stays its own) and its fault
+# id of a value -> the value (kept alive, so that the id stays its own), the code and the detail of its fault
+Faults = dict[int, tuple[Any, str, str]]
 
 
 def loads(raw: bytes, *, max_bytes: int, max_depth: int = 32, max_values: int = MAX_VALUES) -> Any:

@@ -51,9 +51,9 @@ def to_nano(value: Decimal | str) -> int:
     # Looked at before any power of ten is computed: 1E+999999999 must not take a gigabyte.
     if value.adjusted() > 10 or len(digits) > 100:
         raise ValueError("too large")
-    shift = int(exponent) + 9
+    shift = 9 + int(exponent)
     if shift >= 0:
-        number *= 10**shift
+        number = number * int(10**shift)
     else:
         number, rest = divmod(number, 10 ** min(-shift, 200))
         if rest:
