@@ -197,7 +197,6 @@ class Supervisor:
         return {
             "AGORAI_VAR": str(self.var.path),
             "DEMO_UPSTREAM_URL": models_url,
-            "CELERY_BEAT_SCHEDULE": str(self.var.run / "beat-schedule"),
             "PYTHONUNBUFFERED": "1",
             "MALLOC_ARENA_MAX": "2",  # threads that idle should not each keep a heap
         }
