@@ -45,8 +45,6 @@ class EmailBackend(BaseEmailBackend):
         try:
             with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(mime.as_bytes(linesep="\n"))
-                file.flush()
-                os.fsync(file.fileno())
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
