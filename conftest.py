@@ -236,12 +236,12 @@ class Stack:
             time.sleep(0.05)
         return found[-1]
 
-    def start_gateway(self) -> str:
-        """One more process that serves the same databases. Returns its address."""
+    def start_gateway(self, **environment: str) -> str:
+        """One more process that serves the same databases, with other settings where given. Returns its address."""
         port = random_port()
         with (self.var.log / f"gateway-{port}.log").open("wb") as log:
             process = spawn(
-                [sys.executable, *web_command(port)], cwd=ROOT, env=self.environment, stdout=log, stderr=log
+                [sys.executable, *web_command(port)], cwd=ROOT, env=self.environment | environment, stdout=log, stderr=log
             )
         self.processes.append(process)
         deadline = time.monotonic() + READY_SECONDS

@@ -7,12 +7,12 @@ from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from marketplace.services import find_model
+from marketplace.services import find_model, require_publisher
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from common.pagination import page_response
-from common.problems import NotFound, PermissionDeniedProblem
+from common.problems import NotFound
 from common.rest import APIView
 from gateway.errors import GatewayElsewhere, ModelNotFound, ReceiptNotFound
 from gateway.models import Endpoint, Invocation
@@ -44,14 +44,14 @@ class ModelEndpoint(APIView):
         return Response(EndpointOut(endpoint).data)
 
     def _own_model(self, ref: str) -> AIModel:
-        ai_model = find_model(ref, organization=self.actor.organization)
-        if ai_model.publisher_id != self.actor.organization.id and not self.actor.is_staff:
-            raise PermissionDeniedProblem("Only the publisher's own people may see or set a model's endpoint.")
+        ai_model = find_model(ref, organization=self.actor.organization, sees_all=self.actor.is_staff)
+        if not self.actor.is_staff:
+            require_publisher(ai_model=ai_model, organization=self.actor.organization)
         return ai_model
 
 
 def receipts(actor: Any) -> Any:
-    """The calls whose receipts the actor may read: a key that only invokes sees its own, everyone else the organization's."""
+    """The calls whose receipts the actor may read: the organization's; of a key that only invokes, its own."""
     calls = Invocation.objects.of_organization(actor.organization)
     if actor.scopes is not None and "analytics:read" not in actor.scopes:
         calls = calls.filter(api_key_id=actor.key.id)

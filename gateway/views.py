@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST
 from marketplace.services import find_model
-from marketplace.services.forms import body_of_form
+from marketplace.services.inputs import body_of_form
 
 from common.ids import encode
 from common.money import display

@@ -17,7 +17,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import close_old_connections
 
-from accounts.services import actor_of_access_token
+from accounts.services import find_bearer, resolve_actor
 from apikeys.errors import IPNotAllowed, KeyExpired, KeyMalformed, KeyRevoked, KeyUnknown
 from apikeys.services import candidate_digests
 from common.address import pick_address
@@ -146,7 +146,7 @@ class Exchange:
         secret = self._credential()
         if secret.startswith("eyJ") and not self._is_v1:
             organization = self._headers.get(b"agorai-organization", b"").decode("latin-1") or None
-            user_id, organization_id = await _actor_ids(secret, organization)
+            user_id, organization_id = await sync_to_async(_actor_ids)(secret, organization)
             return await gateway.snapshots.caller_of_person((organization_id, user_id))
         caller = await gateway.snapshots.caller_of_key(tuple(candidate_digests(secret)))
         now = asyncio.get_running_loop().time()
@@ -295,12 +295,12 @@ def model_key(name: str) -> UUID | str:
     return slug
 
 
-@sync_to_async
 def _actor_ids(token: str, organization: str | None) -> tuple[UUID, UUID]:
-    """The person and the organization of an access token; on a thread, since it asks Django."""
+    """The person behind an access token and the organization they act for. Asks Django, so it runs on a thread."""
     close_old_connections()
     try:
-        return actor_of_access_token(token, organization)
+        user, _token = find_bearer(token)
+        return user.pk, resolve_actor(user, organization)[0].pk
     finally:
         close_old_connections()
 

@@ -327,7 +327,7 @@ def usage_of(call: Call, output: Any, answer_bytes: int) -> Usage:
 
 
 def hold_of(call: Call) -> int:
-    """The most this call may cost, in nano-units: every byte of input a token, every allowed token of output written."""
+    """The most this call may cost, in nano-units: a token for every byte sent, and every token that may come back."""
     price, target = call.listing.price, call.listing.target
     if call.caller.mode == "test":
         return 0

@@ -51,7 +51,7 @@ class Money:
             raise MoneyUnavailable("The gateway is busy beyond what it queues.", retry_after_seconds=1) from None
 
     async def _send(self, items: Sequence[Reserve | Settle]) -> list[UUID | bool | None]:
-        """One result per item. Reserve: None or the refusing budget. Settle: True, or False when nothing was started."""
+        """One result per item. Reserve: None or the refusing budget. Settle: False when no call was started."""
         reserves = [item for item in items if isinstance(item, Reserve)]
         settles = sorted((item for item in items if isinstance(item, Settle)), key=lambda settle: settle.id)
         answer = await self._execute(reserves, settles)

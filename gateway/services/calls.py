@@ -165,13 +165,14 @@ def create_partitions(days_ahead: int = 14) -> int:
 
 
 def check_books() -> list[str]:
-    """What disagrees between calls and budgets, in plain words; empty when every hold and every cent is accounted for."""
+    """What disagrees between calls, budgets and usage, in plain words; empty when every cent is accounted for."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT b.id, b.held, coalesce(c.held, 0), b.spent, coalesce(c.spent, 0) FROM accounts_budget b"
-            " LEFT JOIN (SELECT x.budget, sum(i.hold_nano) FILTER (WHERE i.state = 'started') AS held,"
-            "                   sum(i.cost_nano) AS spent"
-            "              FROM gateway_invocation i, unnest(i.budget_ids) x(budget) GROUP BY x.budget) c ON c.budget = b.id"
+            " LEFT JOIN (SELECT x.budget, sum(i.cost_nano) AS spent,"
+            "                   sum(i.hold_nano) FILTER (WHERE i.state = 'started') AS held"
+            "              FROM gateway_invocation i, unnest(i.budget_ids) x(budget) GROUP BY x.budget) c"
+            "   ON c.budget = b.id"
             " WHERE b.held <> coalesce(c.held, 0) OR b.spent <> coalesce(c.spent, 0)"
         )
         wrong = [

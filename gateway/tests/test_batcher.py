@@ -1,0 +1,96 @@
+"""What waits while a round trip is in flight leaves together."""
+
+import asyncio
+
+import pytest
+
+from gateway.hotpath.batcher import Batcher, QueueFull
+
+
+def test_what_arrives_in_one_turn_is_one_batch_and_each_gets_its_own_result():
+    batches = []
+
+    async def send(items):
+        batches.append(list(items))
+        return [item * 10 for item in items]
+
+    async def run():
+        batcher = Batcher(send)
+        return await asyncio.gather(*(batcher(n) for n in range(5)))
+
+    assert asyncio.run(run()) == [0, 10, 20, 30, 40]
+    assert batches == [[0, 1, 2, 3, 4]]
+
+
+def test_what_arrives_while_a_batch_is_out_goes_with_the_next_one():
+    batches = []
+
+    async def send(items):
+        batches.append(list(items))
+        await asyncio.sleep(0.01)
+        return items
+
+    async def run():
+        batcher = Batcher(send)
+        first = batcher("a")
+        await asyncio.sleep(0.001)
+        later = [batcher("b"), batcher("c")]
+        await asyncio.gather(first, *later)
+
+    asyncio.run(run())
+    assert batches == [["a"], ["b", "c"]]
+
+
+def test_no_batch_is_larger_than_the_cap():
+    sizes = []
+
+    async def send(items):
+        sizes.append(len(items))
+        return items
+
+    async def run():
+        batcher = Batcher(send, cap=3)
+        await asyncio.gather(*(batcher(n) for n in range(8)))
+
+    asyncio.run(run())
+    assert sizes == [3, 3, 2]
+
+
+def test_a_failed_batch_fails_its_items_and_the_next_one_is_sent():
+    async def send(items):
+        if "bad" in items:
+            raise ConnectionError("gone")
+        return items
+
+    async def run():
+        batcher = Batcher(send, cap=1)
+        return await asyncio.gather(batcher("bad"), batcher("good"), return_exceptions=True)
+
+    failed, passed = asyncio.run(run())
+    assert isinstance(failed, ConnectionError)
+    assert passed == "good"
+
+
+def test_a_caller_that_gives_up_does_not_hold_up_the_others():
+    async def send(items):
+        await asyncio.sleep(0.01)
+        return items
+
+    async def run():
+        batcher = Batcher(send)
+        given_up, patient = batcher("a"), batcher("b")
+        await asyncio.sleep(0)
+        given_up.cancel()
+        return await patient
+
+    assert asyncio.run(run()) == "b"
+
+
+def test_more_than_the_bound_is_refused_at_once():
+    async def run():
+        batcher = Batcher(lambda items: asyncio.sleep(1, items), bound=2)
+        batcher("a"), batcher("b")
+        with pytest.raises(QueueFull):
+            batcher("c")
+
+    asyncio.run(run())
