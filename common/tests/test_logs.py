@@ -1,0 +1,106 @@
+import io
+import json
+import logging
+import logging.config
+
+import pytest
+import structlog
+
+from common import logs
+
+KEY = "agr_live_" + "a1B2" * 9 + "Zz"
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.c2lnbmF0dXJlc2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (f"key {KEY} was used", "key agr_live_[hidden] was used"),
+        (KEY.replace("live", "test"), "agr_test_[hidden]"),
+        (f"token={TOKEN};", "token=eyJ[hidden];"),
+        ("Authorization: Bearer abcdefghijklmnop", "Authorization: Bearer [hidden]"),
+        ("whsec_" + "QUJDREVGR0g=" * 2, "whsec_[hidden]"),
+        ("redis://user:hunter2@cache:6379/0", "redis://user:[hidden]@cache:6379/0"),
+        ("postgres://agorai@localhost/agorai", "postgres://agorai@localhost/agorai"),
+        ("Bearer of good news, agr_live_ alone", "Bearer of good news, agr_live_ alone"),
+    ],
+)
+def test_what_could_be_used_is_masked(text, masked):
+    assert logs.mask(text) == masked
+
+
+def test_values_with_secret_names_are_dropped_at_any_depth():
+    event = {"password": "hunter2", "headers": {"X-API-Key": "k", "accept": "*/*"}, "rows": [{"refresh_token": "t"}]}
+
+    assert logs.hide_secrets(None, "info", event) == {
+        "password": "[hidden]",
+        "headers": {"X-API-Key": "[hidden]", "accept": "*/*"},
+        "rows": [{"refresh_token": "[hidden]"}],
+    }
+
+
+def test_figures_stay_figures():
+    assert logs.hide_secrets(None, "info", {"input_tokens": 12, "ms": 0.5, "ok": True, "key": None}) == {
+        "input_tokens": 12,
+        "ms": 0.5,
+        "ok": True,
+        "key": None,
+    }
+
+
+@pytest.fixture
+def written():
+    """Configures a logger of its own as the site would, and gives what it wrote."""
+    stream = io.StringIO()
+
+    def log(log_format, act):
+        formatter = logs.config(log_format, "INFO")["formatters"]["structlog"]
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(logging.config.DictConfigurator({"version": 1}).configure_formatter(formatter))
+        logger = logging.getLogger("common.tests.written")
+        logger.propagate, logger.handlers = False, [handler]
+        logger.setLevel("INFO")
+        act(logger)
+        return stream.getvalue()
+
+    return log
+
+
+def test_machines_get_one_json_object_a_line(written):
+    def act(logger):
+        structlog.contextvars.bind_contextvars(request_id="req_1")
+        logger.warning("used %s", KEY, extra={"route": "home"})
+        structlog.contextvars.clear_contextvars()
+
+    (line,) = written("json", act).splitlines()
+
+    event = json.loads(line)
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {
+        "event": "used agr_live_[hidden]",
+        "level": "warning",
+        "logger": "common.tests.written",
+        "request_id": "req_1",
+        "route": "home",
+    }
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_is_written_without_the_secret_in_it(written, log_format):
+    def act(logger):
+        try:
+            raise ValueError(f"refused {KEY}")
+        except ValueError:
+            logger.exception("broke")
+
+    text = written(log_format, act)
+
+    assert "Traceback" in text
+    assert "ValueError: refused agr_live_[hidden]" in text
+    assert KEY not in text
+
+
+def test_djangos_request_is_not_printed(written):
+    text = written("json", lambda logger: logger.warning("x", extra={"request": "GET /?token=1", "status_code": 500}))
+
+    assert "token" not in text

@@ -1,0 +1,159 @@
+"""Rate limits on a real Valkey: exact between processes, and steady while it is away."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+
+from common.limiter import BREAK_SECONDS, AsyncLimiter, Bucket, Limiter
+from config.servers import Valkey
+
+
+@pytest.fixture
+def valkey(tmp_path):
+    server = Valkey(data=tmp_path / "data", run=tmp_path / "run", log=tmp_path / "valkey.log", durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+def _hammer(url, attempts, threads, barrier, admitted):
+    limiter = Limiter(url)
+    barrier.wait()
+    bucket = Bucket("hot", limit=10, period_seconds=600)
+    with ThreadPoolExecutor(threads) as pool:
+        for decision in pool.map(lambda _: limiter.check(bucket), range(attempts)):
+            admitted.put(decision.allowed)
+
+
+def test_three_processes_admit_exactly_the_limit(valkey):
+    context = multiprocessing.get_context("spawn")
+    barrier, admitted = context.Barrier(3), context.Queue()
+    processes = [context.Process(target=_hammer, args=(valkey.url(), 40, 8, barrier, admitted)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    answers = [admitted.get(timeout=60) for _ in range(120)]
+    for process in processes:
+        process.join()
+    assert sum(answers) == 10
+
+
+async def test_one_round_trip_decides_for_many_keys_in_order(valkey):
+    limiter = AsyncLimiter(valkey.url())
+    slow = Bucket("slow", limit=2, period_seconds=100, name="key")
+    buckets = [slow, Bucket("fast", limit=1000, period_seconds=100), slow, slow]
+    first, fast, second, third = await limiter.check_many(buckets)
+    assert (first.allowed, first.remaining, first.reset_seconds, first.retry_after_seconds) == (True, 1, 50, 0)
+    assert (fast.allowed, fast.remaining, fast.reset_seconds) == (True, 999, 1)
+    assert (second.allowed, second.remaining, second.reset_seconds) == (True, 0, 100)
+    assert (third.allowed, third.remaining, third.reset_seconds, third.retry_after_seconds) == (False, 0, 100, 50)
+    assert third.name == "key"
+    await limiter.close()
+
+
+async def test_both_fronts_share_the_buckets_and_leave_nothing_behind(valkey):
+    asynchronous, synchronous = AsyncLimiter(valkey.url()), Limiter(valkey.url())
+    bucket = Bucket("shared", limit=2, period_seconds=600)
+    assert (await asynchronous.check_many([bucket]))[0].allowed
+    assert synchronous.check(bucket).allowed
+    assert not (await asynchronous.check_many([bucket]))[0].allowed
+    with redis.Redis.from_url(valkey.url()) as client:
+        assert [client.pttl(key) > 0 for key in client.scan_iter()] == [True]
+    await asynchronous.close()
+
+
+def test_no_window_admits_more_than_the_burst_and_the_refill(valkey):
+    limiter = Limiter(valkey.url())
+    bucket = Bucket("steady", limit=100, period_seconds=1, burst=5)
+    admitted = []
+    until = time.monotonic() + 0.6
+    while time.monotonic() < until:
+        if limiter.check(bucket).allowed:
+            admitted.append(time.monotonic())
+    for first in range(len(admitted)):
+        for last in range(first, len(admitted)):
+            assert last - first + 1 <= 5 + (admitted[last] - admitted[first]) * 100 + 1  # one for the clocks
+    assert len(admitted) >= 30
+
+
+def test_a_clock_set_back_or_a_lowered_limit_locks_nobody_out_for_longer_than_a_bucket(valkey):
+    limiter = Limiter(valkey.url())
+    with redis.Redis.from_url(valkey.url()) as client:
+        client.set("limit:a", (int(time.time()) + 10**6) * 10**6)
+    refused = limiter.check(Bucket("a", limit=10, period_seconds=10))
+    assert not refused.allowed
+    assert refused.retry_after_seconds == 1
+
+
+def test_waiting_as_long_as_told_suffices(valkey):
+    limiter = Limiter(valkey.url())
+    bucket = Bucket("patient", limit=2, period_seconds=2)
+    while (decision := limiter.check(bucket)).allowed:
+        pass
+    time.sleep(decision.retry_after_seconds)
+    assert limiter.check(bucket).allowed
+
+
+def test_a_flushed_script_cache_does_not_matter(valkey):
+    limiter = Limiter(valkey.url())
+    bucket = Bucket("script", limit=2, period_seconds=600)
+    assert limiter.check(bucket).allowed
+    with redis.Redis.from_url(valkey.url()) as client:
+        client.script_flush()
+    assert limiter.check(bucket).allowed
+    assert not limiter.check(bucket).allowed
+
+
+@pytest.mark.parametrize("outage", ["killed", "frozen", "password"])
+async def test_an_outage_neither_opens_nor_closes_the_door(valkey, outage, caplog):
+    asynchronous, synchronous = AsyncLimiter(valkey.url()), Limiter(valkey.url())
+    bucket = Bucket("outage", limit=20, period_seconds=600)
+    assert (await asynchronous.check_many([bucket]))[0].allowed
+    assert synchronous.check(bucket).allowed
+
+    pid = valkey.process.pid
+    if outage == "killed":
+        os.kill(pid, signal.SIGKILL)
+        valkey.process.wait()
+    elif outage == "frozen":
+        os.kill(pid, signal.SIGSTOP)
+    else:
+        with redis.Redis.from_url(valkey.url()) as client:
+            client.config_set("requirepass", "secret")
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
+    slowest = 0.0
+    decisions = []
+    for _ in range(60):
+        started = time.monotonic()
+        decisions += await asynchronous.check_many([bucket])
+        slowest = max(slowest, time.monotonic() - started)
+    assert sum(decision.allowed for decision in decisions) == 20  # the local bucket, once
+    assert sum(synchronous.check(bucket).allowed for _ in range(60)) == 20
+    assert slowest < 0.5
+    assert "rate limits are local" in caplog.text
+
+    if outage == "killed":
+        valkey.start()
+    elif outage == "frozen":
+        os.kill(pid, signal.SIGCONT)
+    else:
+        with redis.Redis.from_url(valkey.url(), password="secret") as client:
+            client.config_set("requirepass", "")
+    await asyncio.sleep(BREAK_SECONDS * 1.2)
+    back = Bucket("back", limit=1000, period_seconds=1000)
+    for _ in range(2):  # the first may find out that its connection is dead
+        await asynchronous.check_many([back])
+        synchronous.check(back)
+        await asyncio.sleep(BREAK_SECONDS * 1.2)
+    await asynchronous.check_many([back])
+    synchronous.check(back)
+    with redis.Redis.from_url(valkey.url()) as client:
+        assert client.exists("limit:back")
+        assert not asynchronous._fallback.is_open()
+        assert not synchronous._fallback.is_open()
+    await asynchronous.close()
