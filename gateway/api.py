@@ -7,7 +7,6 @@ from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from marketplace.services import find_model, require_publisher
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,6 +18,7 @@ from gateway.models import Endpoint, Invocation
 from gateway.serializers import EndpointIn, EndpointOut, ReceiptOut, RequestQuery, openai_model
 from gateway.services import set_endpoint
 from marketplace.models import AIModel
+from marketplace.services import find_model, require_publisher
 
 MAX_LISTED = 1000
 

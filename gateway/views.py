@@ -10,8 +10,6 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST
-from marketplace.services import find_model
-from marketplace.services.inputs import body_of_form
 
 from common.ids import encode
 from common.money import display
@@ -20,6 +18,8 @@ from common.problems import Problem
 from gateway.hotpath.app import running_gateway
 from gateway.hotpath.call import Answer, Call, kind_of
 from gateway.hotpath.snapshot import Caller
+from marketplace.services import find_model
+from marketplace.services.forms import body_of_form
 
 
 @require_POST
