@@ -408,6 +408,9 @@ def _has_spend_limit(key: APIKey) -> bool:
 
 
 def spend_limits_of(ids: Iterable[UUID]) -> dict[UUID, Budget]:
-    """The budget of each of these keys that has a spend limit, by key: the row of its newest window."""
-    rows = Budget.objects.filter(subject_id__in=list(ids), purpose=Budget.Purpose.SPEND_LIMIT, closed_at=None)
-    return {row.subject_id: row for row in rows.order_by("subject_id", "-starts_at").distinct("subject_id")}
+    """The budget, in its present window, of each of these keys that has a spend limit; by key."""
+    return {
+        budget.subject_id: budget
+        for budget in accounts.current_budgets(ids)
+        if budget.purpose == Budget.Purpose.SPEND_LIMIT
+    }

@@ -103,6 +103,11 @@ class AIModel(models.Model):
             models.Index(fields=["status", "-published_at", "-id"], name="ai_model_newest"),
             models.Index(fields=["status", "-popularity", "-id"], name="ai_model_popular"),
             models.Index(fields=["category", "status"], name="ai_model_category_status"),
+            models.Index(
+                fields=["-is_callable", "-popularity", "-id"],
+                condition=Q(status__in=PUBLIC_STATUSES),
+                name="ai_model_browse",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -215,6 +220,13 @@ class Price(models.Model):
             ),
             models.CheckConstraint(condition=Q(currency__regex=r"^[A-Z]{3}$"), name="price_currency"),
         ]
+        indexes = [models.Index(fields=["ai_model", "-effective_from", "-id"], name="price_in_force")]
 
     def __str__(self) -> str:
         return f"{self.type} from {self.effective_from:%Y-%m-%d}"
+
+    @property
+    def asks_for_money(self) -> bool:
+        """Whether anything is asked at all; a draft may say `paid` before it says how much."""
+        rates = (self.per_call_nano, self.input_nano_per_million, self.output_nano_per_million)
+        return self.amount_nano is not None or any(rate is not None for rate in rates)

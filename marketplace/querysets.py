@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import models
-from django.db.models import Prefetch, Q
+from django.db.models import OuterRef, Prefetch, Q, Subquery
 
 from common.clock import ClockNow
+from common.ids import decode
 
 if TYPE_CHECKING:
     from accounts.models import Organization
@@ -30,9 +31,25 @@ class AIModelQuerySet(models.QuerySet):
             return self.published()
         return self.filter(Q(status__in=PUBLIC_STATUSES) | Q(publisher=organization))
 
+    def referred_to(self, ref: str) -> AIModelQuerySet:
+        """The model of this id (`mdl_…`) or name (`publisher:slug`, `publisher/slug`); none for anything else."""
+        try:
+            return self.filter(pk=decode("mdl", ref))
+        except ValueError:
+            publisher, _, slug = ref.replace("/", ":", 1).partition(":")
+            return self.filter(publisher__slug=publisher, slug=slug)
+
+    def callable_by_openai(self) -> AIModelQuerySet:
+        """Models with an OpenAI-compatible endpoint behind them."""
+        versions = self.model.versions.rel.related_model.objects.filter(
+            ai_model=OuterRef("pk"), endpoint__isnull=False, pk__lte=OuterRef("current_version")
+        )
+        protocol = Subquery(versions.order_by("-pk").values("endpoint__protocol")[:1])
+        return self.filter(is_callable=True).alias(protocol=protocol).filter(protocol="openai")
+
     def detailed(self) -> AIModelQuerySet:
         """With everything that the API and the pages show of a model, in a fixed number of queries."""
-        prices = Prefetch("prices", self.model.prices.rel.related_model.objects.in_force(), to_attr="prices_in_force")
+        prices = Prefetch("prices", self.model.prices.rel.related_model.objects.current(), to_attr="prices_in_force")
         return self.select_related("publisher", "current_version").prefetch_related(prices)
 
 
@@ -40,3 +57,7 @@ class PriceQuerySet(models.QuerySet):
     def in_force(self) -> PriceQuerySet:
         """The prices that have come into effect, newest first: the first one of each model is in force."""
         return self.filter(effective_from__lte=ClockNow()).order_by("-effective_from", "-id")
+
+    def current(self) -> PriceQuerySet:
+        """The price in force of each model."""
+        return self.in_force().order_by("ai_model", "-effective_from", "-id").distinct("ai_model")

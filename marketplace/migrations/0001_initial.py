@@ -1,5 +1,3 @@
-
-import common.ids
 import django.contrib.postgres.fields
 import django.contrib.postgres.indexes
 import django.contrib.postgres.search
@@ -7,6 +5,8 @@ import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.datetime
 from django.db import migrations, models
+
+import common.ids
 
 
 class Migration(migrations.Migration):

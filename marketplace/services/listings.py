@@ -1,0 +1,327 @@
+"""The life of a listing: written, submitted, published, deprecated, archived."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from accounts.models import Organization
+from common import clock
+from common.clock import ClockNow
+from common.problems import FieldError, NotFound, RoleRequired, ValidationFailed
+from marketplace.errors import NotReadyToPublish, NotYourModel, VersionNotHigher, WrongStatus
+from marketplace.models import AIModel, ModelVersion
+from marketplace.services.pricing import Terms, set_price
+from marketplace.services.schemas import UnfitSchema, check_schema
+
+MAX_SLUG_LENGTH = 60
+SLUG_TRIES = 5
+
+Status = AIModel.Status
+ApiSpec = Mapping[str, Any]  # {"input": JSON Schema, "output": JSON Schema}
+
+EDITABLE_IN_PLACE = (Status.DRAFT, Status.IN_REVIEW, Status.REJECTED)
+LIVE = (Status.PUBLISHED, Status.DEPRECATED)
+
+
+# --- Find -------------------------------------------------------------------------------------------------------------
+
+
+def find_model(ref: str, *, organization: Organization | None, sees_all: bool = False) -> AIModel:
+    """The model `mdl_…`, `publisher:slug` or `publisher/slug`, as far as the organization may see it; staff see all.
+
+    With publisher, version and price. Raises NotFound, the same for a hidden model and for none.
+    """
+    models = AIModel.objects.all() if sees_all else AIModel.objects.visible_to(organization)
+    found = models.referred_to(ref).detailed().first()
+    if found is None:
+        raise NotFound()
+    return found
+
+
+def require_publisher(*, ai_model: AIModel, organization: Organization | None) -> None:
+    """Raises NotYourModel unless the organization publishes the model."""
+    if organization is None or ai_model.publisher_id != organization.pk:
+        raise NotYourModel()
+
+
+# --- Write ------------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def create_model(
+    *,
+    publisher: Organization,
+    name: str,
+    description: str,
+    version: str,
+    category: str,
+    api_spec: ApiSpec,
+    pricing: Terms,
+    capabilities: Sequence[str] = (),
+    is_demo: bool = False,
+) -> AIModel:
+    """A draft with its first version and its price. Its slug comes from the name. Raises ValidationFailed."""
+    check_api_spec(api_spec)
+    ai_model = _insert(
+        publisher=publisher,
+        name=name,
+        description=description,
+        category=category,
+        capabilities=list(dict.fromkeys(capabilities)),
+        is_demo=is_demo,
+    )
+    set_price(ai_model=ai_model, terms=pricing)
+    _make_current(ai_model, _new_version(ai_model, version, api_spec))
+    return ai_model
+
+
+@transaction.atomic
+def update_model(
+    *,
+    ai_model: AIModel,
+    name: str,
+    description: str,
+    version: str,
+    category: str,
+    api_spec: ApiSpec,
+    pricing: Terms,
+    capabilities: Sequence[str] = (),
+) -> AIModel:
+    """Replace what a listing says. The slug stays.
+
+    A draft is changed in place, and one in review goes back to draft, so that what is published is what was looked at.
+    Of a published model a changed `api_spec` or version number makes a new version, which must be higher, and changed
+    pricing a new price. Raises ValidationFailed, VersionNotHigher, WrongStatus.
+    """
+    check_api_spec(api_spec)
+    ai_model = _lock(ai_model)
+    if ai_model.status in LIVE:
+        _release_if_changed(ai_model, version, api_spec)
+    elif ai_model.status in EDITABLE_IN_PLACE:
+        _rewrite_version(ai_model, version, api_spec)
+        if ai_model.status == Status.IN_REVIEW:
+            ai_model.status = Status.DRAFT
+    else:
+        raise _wrong_status(ai_model, "changed")
+    ai_model.name, ai_model.description, ai_model.category = name, description, category
+    ai_model.capabilities = list(dict.fromkeys(capabilities))
+    ai_model.save(update_fields=["name", "description", "category", "capabilities", "status", "updated_at"])
+    set_price(ai_model=ai_model, terms=pricing)
+    return ai_model
+
+
+@transaction.atomic
+def delete_model(*, ai_model: AIModel) -> AIModel | None:
+    """Remove a listing: deleted (None) if it was never published or called, else archived. Repeating it is harmless."""
+    ai_model = _lock(ai_model)
+    if ai_model.status == Status.ARCHIVED:
+        return ai_model
+    if ai_model.published_at is not None or ai_model.usage_events.exists():
+        ai_model.status = Status.ARCHIVED
+        ai_model.save(update_fields=["status", "updated_at"])
+        return ai_model
+    AIModel.objects.filter(pk=ai_model.pk).update(current_version=None)  # lets go of the version that goes with it
+    ai_model.delete()
+    return None
+
+
+@transaction.atomic
+def add_version(*, ai_model: AIModel, version: str, api_spec: ApiSpec, changelog: str = "") -> ModelVersion:
+    """A further version, current from now on, and published at once if the model is.
+
+    Raises ValidationFailed, VersionNotHigher, WrongStatus.
+    """
+    check_api_spec(api_spec)
+    ai_model = _lock(ai_model)
+    if ai_model.status not in (*LIVE, Status.DRAFT, Status.REJECTED):
+        raise _wrong_status(ai_model, "given a version")
+    return _release(ai_model, version, api_spec, changelog)
+
+
+def check_api_spec(api_spec: ApiSpec) -> None:
+    """Raises ValidationFailed for schemas that are not accepted here."""
+    faults: list[FieldError] = []
+    for side in ("input", "output"):
+        try:
+            check_schema(api_spec[side], takes_object=side == "input")
+        except UnfitSchema as fault:
+            faults.append({"pointer": f"/api_spec/{side}{fault.pointer}", "code": fault.code, "detail": fault.detail})
+    if faults:
+        raise ValidationFailed(errors=faults)
+
+
+# --- From state to state ----------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def submit(*, ai_model: AIModel) -> AIModel:
+    """Ask for publication: draft or rejected -> in_review. Raises WrongStatus, NotReadyToPublish."""
+    _check_ready(ai_model)
+    return _move(ai_model, (Status.DRAFT, Status.REJECTED), Status.IN_REVIEW, "submitted")
+
+
+@transaction.atomic
+def publish(*, ai_model: AIModel, by_staff: bool) -> AIModel:
+    """Open the model to everybody.
+
+    Staff publish what is in review, and what they suspended. Others may where the site approves automatically, once
+    calls have somewhere to go. Raises RoleRequired, WrongStatus, NotReadyToPublish.
+    """
+    allowed: tuple[str, ...] = (Status.IN_REVIEW, Status.SUSPENDED)
+    if not by_staff:
+        if settings.PUBLISH_APPROVAL != "automatic":
+            raise RoleRequired(
+                "The staff of this site looks at every model before it is published.", required_roles=["staff"]
+            )
+        allowed = EDITABLE_IN_PLACE
+        if ai_model.status in allowed and not ai_model.is_callable:
+            raise NotReadyToPublish("Calls have nowhere to go yet: set an endpoint first.")
+    _check_ready(ai_model)
+    at = clock.now()
+    published = _move(ai_model, allowed, Status.PUBLISHED, "published", published_at=ai_model.published_at or at)
+    ModelVersion.objects.filter(pk=published.current_version_id, published_at=None).update(published_at=at)
+    return published
+
+
+@transaction.atomic
+def reject(*, ai_model: AIModel) -> AIModel:
+    """Send a model in review back to its publisher. Raises WrongStatus."""
+    return _move(ai_model, (Status.IN_REVIEW,), Status.REJECTED, "rejected")
+
+
+@transaction.atomic
+def deprecate(*, ai_model: AIModel) -> AIModel:
+    """Tell callers to look for another model; calls go on. Raises WrongStatus."""
+    return _move(ai_model, (Status.PUBLISHED,), Status.DEPRECATED, "deprecated")
+
+
+@transaction.atomic
+def suspend(*, ai_model: AIModel) -> AIModel:
+    """Take a model away from everybody, calls included. Raises WrongStatus."""
+    return _move(ai_model, LIVE, Status.SUSPENDED, "suspended")
+
+
+@transaction.atomic
+def archive(*, ai_model: AIModel) -> AIModel:
+    """Take a model out of the catalogue for good. Raises WrongStatus."""
+    return _move(ai_model, (*LIVE, Status.SUSPENDED), Status.ARCHIVED, "archived")
+
+
+@transaction.atomic
+def record_callable(*, ai_model_id: UUID, callable: bool) -> None:
+    """Told by the gateway: whether calls of the model have somewhere to go."""
+    AIModel.objects.filter(pk=ai_model_id).exclude(is_callable=callable).update(is_callable=callable)
+
+
+# --- Steps ------------------------------------------------------------------------------------------------------------
+
+
+def _insert(*, publisher: Organization, name: str, **values: Any) -> AIModel:
+    for attempt in range(SLUG_TRIES):
+        slug = free_slug(publisher=publisher, name=name)
+        try:
+            with transaction.atomic():
+                return AIModel.objects.create(publisher=publisher, name=name, slug=slug, **values)
+        except IntegrityError:
+            if attempt == SLUG_TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def free_slug(*, publisher: Organization, name: str) -> str:
+    """`Aurora 3.5 (beta)` -> `aurora-3.5-beta`; taken, then `aurora-3.5-beta-2`, and so on."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"\.*-[-.]*", "-", re.sub(r"[^a-z0-9.]+", "-", plain))
+    base = re.sub(r"\.+", ".", words)[: MAX_SLUG_LENGTH - 6].strip("-.") or "model"
+    taken = set(AIModel.objects.filter(publisher=publisher, slug__startswith=base).values_list("slug", flat=True))
+    slug, number = base, 2
+    while slug in taken:
+        slug, number = f"{base}-{number}", number + 1
+    return slug
+
+
+def _lock(ai_model: AIModel) -> AIModel:
+    return (
+        AIModel.objects.select_for_update(of=("self",))
+        .select_related("publisher", "current_version")
+        .get(pk=ai_model.pk)
+    )
+
+
+def _move(ai_model: AIModel, before: Sequence[str], after: str, word: str, **values: Any) -> AIModel:
+    moved = AIModel.objects.filter(pk=ai_model.pk, status__in=before).update(
+        status=after, updated_at=ClockNow(), **values
+    )
+    fresh = AIModel.objects.detailed().get(pk=ai_model.pk)
+    if not moved:
+        raise _wrong_status(fresh, word)
+    return fresh
+
+
+def _wrong_status(ai_model: AIModel, word: str) -> WrongStatus:
+    return WrongStatus(f"A model in the state {ai_model.status} cannot be {word}.", model_status=ai_model.status)
+
+
+def _check_ready(ai_model: AIModel) -> None:
+    price = ai_model.prices.in_force().first()
+    if price is None or (price.type == price.Type.PAID and not price.asks_for_money):
+        raise NotReadyToPublish("A paid model needs an amount or a rate: set its pricing, or make it free.")
+    if ai_model.current_version_id is None:
+        raise NotReadyToPublish("The model has no version.")
+
+
+def _new_version(ai_model: AIModel, version: str, api_spec: ApiSpec, changelog: str = "") -> ModelVersion:
+    created: ModelVersion = ai_model.versions.create(
+        version=version,
+        input_schema=api_spec["input"],
+        output_schema=api_spec["output"],
+        changelog=changelog,
+        published_at=clock.now() if ai_model.status in LIVE else None,
+    )
+    return created
+
+
+def _make_current(ai_model: AIModel, version: ModelVersion) -> None:
+    ai_model.current_version = version
+    ai_model.save(update_fields=["current_version", "updated_at"])
+
+
+def _release(ai_model: AIModel, version: str, api_spec: ApiSpec, changelog: str = "") -> ModelVersion:
+    highest = max(ai_model.versions.all(), key=lambda known: known.number)
+    if ModelVersion(version=version).number <= highest.number:
+        raise VersionNotHigher(
+            f"{version} is not above {highest.version}.",
+            highest_version=highest.version,
+            errors=[{"pointer": "/version", "code": "version_not_higher", "detail": f"Above {highest.version}."}],
+        )
+    released = _new_version(ai_model, version, api_spec, changelog)
+    _make_current(ai_model, released)
+    return released
+
+
+def _release_if_changed(ai_model: AIModel, version: str, api_spec: ApiSpec) -> None:
+    current = ai_model.current_version
+    if version != current.version or not _says(current, api_spec):
+        _release(ai_model, version, api_spec)
+
+
+def _rewrite_version(ai_model: AIModel, version: str, api_spec: ApiSpec) -> None:
+    """Change a version that nobody was promised. Raises VersionNotHigher if an older one of the model is in the way."""
+    current = ai_model.current_version
+    others = [known for known in ai_model.versions.all() if known.pk != current.pk]
+    number = ModelVersion(version=version).number
+    if others and number <= (highest := max(others, key=lambda known: known.number)).number:
+        raise VersionNotHigher(f"{version} is not above {highest.version}.", highest_version=highest.version)
+    current.version, current.input_schema, current.output_schema = version, api_spec["input"], api_spec["output"]
+    current.save(update_fields=["version", "input_schema", "output_schema"])
+
+
+def _says(version: ModelVersion, api_spec: ApiSpec) -> bool:
+    return version.input_schema == api_spec["input"] and version.output_schema == api_spec["output"]

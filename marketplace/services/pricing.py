@@ -1,0 +1,72 @@
+"""What a publisher asks for a model. One `Price` row per change; the row in force is what is shown and billed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from django.conf import settings
+from django.db import transaction
+
+from common import clock
+from common.money import NANO
+from common.problems import FieldError, ValidationFailed
+from marketplace.models import AIModel, Price
+
+MAX_PRICE_NANO = 1_000_000 * NANO  # keeps the cost of the largest call within a bigint
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A price before it is a row. Nano-units of the instance's currency; rates are per call and per million tokens."""
+
+    type: str
+    amount_nano: int | None = None
+    period: str | None = None
+    per_call_nano: int | None = None
+    input_nano_per_million: int | None = None
+    output_nano_per_million: int | None = None
+    included_calls: int = 0
+
+
+#: Field of the terms -> where it stands in the API's `pricing`.
+POINTERS = {
+    "amount_nano": "/amount",
+    "per_call_nano": "/rates/per_call",
+    "input_nano_per_million": "/rates/input_tokens_per_million",
+    "output_nano_per_million": "/rates/output_tokens_per_million",
+}
+
+
+def faults_of(terms: Terms) -> list[FieldError]:
+    """What does not fit together; pointers are relative to `pricing`."""
+    faults: list[FieldError] = []
+    for name, pointer in POINTERS.items():
+        nano = getattr(terms, name)
+        if nano is not None and terms.type == Price.Type.FREE:
+            detail = "A free model has neither an amount nor rates; set “type” to “paid”."
+            faults.append({"pointer": pointer, "code": "free_with_price", "detail": detail})
+        elif nano is not None and not 0 <= nano <= MAX_PRICE_NANO:
+            faults.append({"pointer": pointer, "code": "out_of_range", "detail": "Between 0 and 1,000,000."})
+    if terms.amount_nano == 0:
+        faults.append({"pointer": "/amount", "code": "too_small", "detail": "An amount is more than 0, or null."})
+    if terms.amount_nano is not None and terms.period is None:
+        faults.append({"pointer": "/period", "code": "required", "detail": "An amount needs a period."})
+    if terms.amount_nano is None and terms.period is not None:
+        faults.append({"pointer": "/amount", "code": "required", "detail": "A period needs an amount."})
+    if terms.included_calls:
+        detail = "Included calls come with plans, which this site does not offer yet; send 0."
+        faults.append({"pointer": "/rates/included_calls", "code": "not_available", "detail": detail})
+    return faults
+
+
+@transaction.atomic
+def set_price(*, ai_model: AIModel, terms: Terms) -> Price:
+    """The model's price from now on; the one in force if it is the same. Raises ValidationFailed."""
+    if faults := faults_of(terms):
+        raise ValidationFailed(errors=[{**fault, "pointer": f"/pricing{fault['pointer']}"} for fault in faults])
+    values = {**asdict(terms), "currency": settings.CURRENCY}
+    current = ai_model.prices.in_force().first()
+    if current is not None and all(getattr(current, name) == value for name, value in values.items()):
+        return current
+    price: Price = ai_model.prices.create(**values, effective_from=clock.now())
+    return price
