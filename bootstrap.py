@@ -250,11 +250,11 @@ def main() -> int:
         option = arguments.pop(0)
         if option == "--dev":
             kind = "dev"
-        elif option == "--die-with-parent":  # make killed by force takes its command along, though it cannot tell it
+        elif option == "--die-with-parent" and sys.platform == "linux":  # a make killed by force takes us along
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         elif option == "--":
             break
-        else:
+        elif option != "--die-with-parent":
             say(__doc__ or "")
             return 2
     try:

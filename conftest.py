@@ -25,7 +25,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from config.servers import APP_ROLE, OWNER_ROLE, SUPERUSER, Failure, PostgreSQL, Valkey, spawn
+from config.processes import Failure, spawn
+from config.servers import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgreSQL, Valkey
 from config.up import answers, free_port, web_command
 from config.var import Var
 
@@ -241,7 +242,11 @@ class Stack:
         port = random_port()
         with (self.var.log / f"gateway-{port}.log").open("wb") as log:
             process = spawn(
-                [sys.executable, *web_command(port)], cwd=ROOT, env=self.environment | environment, stdout=log, stderr=log
+                [sys.executable, *web_command(port)],
+                cwd=ROOT,
+                env=self.environment | environment,
+                stdout=log,
+                stderr=log,
             )
         self.processes.append(process)
         deadline = time.monotonic() + READY_SECONDS

@@ -21,7 +21,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from config.servers import APP_ROLE, OWNER_ROLE, Failure, PostgreSQL, Valkey, remove_short_socket_directory, spawn
+from config.processes import Failure, spawn
+from config.servers import APP_ROLE, OWNER_ROLE, PostgreSQL, Valkey, remove_short_socket_directory
 from config.var import Var, code_digest, write_private
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +41,26 @@ class Interrupted(BaseException):
     """Somebody wants us to end: Ctrl-C, SIGTERM, a closed terminal."""
 
 
+class Signals:
+    """The first one ends what is going on; a later one takes the patience away from the ending."""
+
+    def __init__(self) -> None:
+        self.ending_since: float | None = None
+        self.hurry = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self.receive)
+
+    def receive(self, number: int, frame: object) -> None:
+        if self.ending_since is None:
+            self.end()
+            raise Interrupted
+        if time.monotonic() - self.ending_since > 1:  # make and the terminal may both have told us
+            self.hurry = True
+
+    def end(self) -> None:
+        self.ending_since = self.ending_since or time.monotonic()
+
+
 @dataclass
 class Part:
     """Something that must go on running."""
@@ -52,8 +73,10 @@ class Part:
 
 
 class Supervisor:
-    def __init__(self, var: Var) -> None:
+    def __init__(self, var: Var, signals: Signals) -> None:
         self.var = var
+        self.signals = signals
+        self.given = operator_environment(os.environ)
         self.began = time.monotonic()
         self.selector = selectors.DefaultSelector()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -63,7 +86,6 @@ class Supervisor:
         self.postgresql: PostgreSQL | None = None
         self.valkey: Valkey | None = None
         self.url = ""
-        self.hurry = False
         self.colourful = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
     # --- What a person sees -------------------------------------------------------------------------------------------
@@ -73,7 +95,8 @@ class Supervisor:
             sys.stdout.flush()
         except OSError:  # nobody reads any more: end as if asked to
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-            raise Interrupted from None
+            if self.signals.ending_since is None:
+                raise Interrupted from None
 
     def say(self, text: str) -> None:
         self.write(f"{time.monotonic() - self.began:6.1f} s  {text}")
@@ -145,16 +168,22 @@ class Supervisor:
     def start(self, *, port: int, models_port: int) -> None:
         self.url = f"http://localhost:{port}"
         self.var.announce("starting", url=self.url, port=port)
-        given = operator_environment(os.environ)
-        if "DATABASE_URL" not in given:
+        if "DATABASE_URL" not in self.given:
             self.postgresql = PostgreSQL(
                 data=self.var.path / "pg", run=self.var.run, log=self.var.log / "postgresql.log"
             )
-        if "REDIS_URL" not in given:
+        if "REDIS_URL" not in self.given:
             self.valkey = Valkey(data=self.var.path / "valkey", run=self.var.run, log=self.var.log / "valkey.log")
-        chosen = self.choose(f"http://127.0.0.1:{models_port}")
-        chosen = {name: value for name, value in chosen.items() if name not in given and f"{name}_FILE" not in given}
-        self.environment = {**chosen, **os.environ, **self.always(f"http://127.0.0.1:{models_port}")}
+        models_url = f"http://127.0.0.1:{models_port}"
+        chosen = {name: value for name, value in self.choose(models_url).items() if name not in self.given}
+        self.environment = {
+            **chosen,
+            **os.environ,
+            "AGORAI_VAR": str(self.var.path),
+            "DEMO_UPSTREAM_URL": models_url,
+            "PYTHONUNBUFFERED": "1",
+            "MALLOC_ARENA_MAX": "2",  # threads that idle should not each keep a heap
+        }
         # AGORAI_ENV_FILE=var/run/environment lets another command of the operator's join this run.
         write_private(self.var.run / "environment", "".join(f"{name}={value}\n" for name, value in chosen.items()))
         self.keep("models", "-m", "examples.model_server", "--port", str(models_port))
@@ -184,7 +213,7 @@ class Supervisor:
             "LOG_FORMAT": "console",
             **self.var.load_secrets(),
         }
-        if "EMAIL_URL" not in operator_environment(os.environ):  # real mail is nobody's to read
+        if "EMAIL_URL" not in self.given:  # real mail is nobody's to read
             chosen |= {"EMAIL_URL": f"filemail://{self.var.mail}", "DEV_MAIL_DIR": str(self.var.mail)}
         if self.postgresql is not None:
             chosen["DATABASE_URL"] = self.postgresql.url(APP_ROLE)
@@ -192,14 +221,6 @@ class Supervisor:
         if self.valkey is not None:
             chosen["REDIS_URL"] = self.valkey.url()
         return chosen
-
-    def always(self, models_url: str) -> dict[str, str]:
-        return {
-            "AGORAI_VAR": str(self.var.path),
-            "DEMO_UPSTREAM_URL": models_url,
-            "PYTHONUNBUFFERED": "1",
-            "MALLOC_ARENA_MAX": "2",  # threads that idle should not each keep a heap
-        }
 
     def start_servers(self) -> None:
         if self.valkey is not None:
@@ -214,7 +235,7 @@ class Supervisor:
             postgresql.create_database()
             self.parts.append(Part(postgresql.name, postgresql.start, postgresql.poll))
         ours = [f"{server.name} started" for server in (self.postgresql, self.valkey) if server is not None]
-        theirs = [name for name in ("DATABASE_URL", "REDIS_URL") if name in operator_environment(os.environ)]
+        theirs = [name for name in ("DATABASE_URL", "REDIS_URL") if name in self.given]
         self.say(", ".join(ours + [f"using the server of {name}" for name in theirs]))
 
     def must_prepare(self, models_port: int) -> bool:
@@ -268,10 +289,9 @@ class Supervisor:
 
     def stop(self) -> None:
         """End every child, those who use others first. A second Ctrl-C takes the patience away."""
+        self.signals.end()
         self.parts.clear()
-        running = any(process.poll() is None for process in self.processes.values())
-        if running or self.valkey or self.postgresql:
-            self.say("Stopping")
+        self.say("Stopping")
         self.var.announce("stopping", url=self.url)
         self.end({"prepare", "web", "worker"}, max(_WEB_SECONDS, _WORKER_SECONDS))
         self.end({"models"}, 3)
@@ -289,7 +309,7 @@ class Supervisor:
                 process.terminate()
         deadline = time.monotonic() + seconds
         while any(process.poll() is None for process in running.values()):
-            if self.hurry or time.monotonic() > deadline:
+            if self.signals.hurry or time.monotonic() > deadline:
                 for process in running.values():
                     if process.poll() is None:
                         os.killpg(process.pid, signal.SIGKILL)
@@ -299,12 +319,13 @@ class Supervisor:
 
 
 def operator_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the operator set, in the environment or in `.env`. An empty value counts as none."""
+    """What the operator set, in the environment, in `.env` or by NAME_FILE. An empty value counts as none."""
     found: dict[str, str] = {}
     env_file = ROOT / environ.get("AGORAI_ENV_FILE", ".env")
     if env_file.is_file():
         found |= dict(re.findall(r"^\s*(?:export )?([A-Za-z_]\w*)=[ '\"]*([^'\"\n]*)", env_file.read_text(), re.M))
-    return {name: value for name, value in (found | dict(environ)).items() if value.strip()}
+    found = {name: value for name, value in (found | dict(environ)).items() if value.strip()}
+    return found | {name.removesuffix("_FILE"): value for name, value in found.items() if name.endswith("_FILE")}
 
 
 def web_command(port: int) -> list[str]:
@@ -312,7 +333,7 @@ def web_command(port: int) -> list[str]:
     return [
         *("-m", "uvicorn", "config.asgi:application", "--host", "127.0.0.1", "--port", str(port)),
         *("--loop", "uvloop", "--http", "httptools", "--lifespan", "on", "--log-level", "warning"),
-        *("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "10"),
+        *("--no-access-log", "--no-server-header", "--no-proxy-headers", "--timeout-graceful-shutdown", "10"),
     ]
 
 
@@ -359,33 +380,24 @@ def wanted_port() -> int:
     return int(text)
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise Interrupted
-
-
 def main() -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    supervisor = None
+    signals = Signals()
     try:
+        if sys.platform != "linux" or sys.version_info < OLDEST_PYTHON:
+            raise Failure("This needs Linux and Python 3.11 or newer.")
+        wanted = wanted_port()
+        var = Var(Path(os.environ.get("AGORAI_VAR") or ROOT / "var"))
+        var.claim()
+        supervisor = Supervisor(var, signals)
+        before = var.acquire(supervisor.say)
         try:
-            if sys.platform != "linux" or sys.version_info < OLDEST_PYTHON:
-                raise Failure("This needs Linux and Python 3.11 or newer.")
-            wanted = wanted_port()
-            var = Var(Path(os.environ.get("AGORAI_VAR") or ROOT / "var"))
-            var.claim()
-            supervisor = Supervisor(var)
-            before = var.acquire(supervisor.say)
             port = free_port(wanted, wait_seconds=3 if before.get("port") == wanted else 0)
             if port != wanted:
                 supervisor.say(f"Port {wanted} is taken; using {port} instead")
             supervisor.start(port=port, models_port=free_port(FIRST_MODELS_PORT, avoid=port))
             supervisor.run()
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, lambda *_: setattr(supervisor, "hurry", True))
-            if supervisor is not None and supervisor.url:
-                supervisor.stop()
+            supervisor.stop()
     except Interrupted:
         return 0
     except Failure as failure:

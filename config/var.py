@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from config.servers import Failure
+from config.processes import Failure
 
 NEEDED_BYTES = 200_000_000
 _WAIT_FOR_STOP_SECONDS = 60
@@ -153,6 +153,8 @@ def code_digest(root: Path) -> str:
     digest = hashlib.sha256()
     for directory, below, files in os.walk(root):
         below[:] = sorted(name for name in below if name not in _SKIPPED and not name.startswith("."))
+        if directory == str(root):
+            files = ["requirements.txt"]
         for name in sorted(files):
             found = os.stat(os.path.join(directory, name))
             digest.update(f"{directory}/{name} {found.st_size} {found.st_mtime_ns}\n".encode())

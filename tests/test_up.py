@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from config import up
-from config.servers import Failure, is_alive
+from config.processes import Failure, is_alive
 from config.var import Var
 from conftest import random_port
 
@@ -223,7 +223,7 @@ def test_a_full_disk_is_said_in_one_sentence(var: Path, started: list[Launcher],
 
 
 def test_a_part_that_keeps_dying_ends_everything(tmp_path: Path) -> None:
-    supervisor = up.Supervisor(Var(tmp_path))
+    supervisor = up.Supervisor(Var(tmp_path), up.Signals())
     starts: list[float] = []
     supervisor.parts.append(up.Part("web", lambda: starts.append(time.monotonic()), lambda: 1))
 

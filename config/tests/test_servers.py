@@ -11,18 +11,8 @@ import psycopg
 import pytest
 import redis
 
-from config.servers import (
-    APP_ROLE,
-    OWNER_ROLE,
-    Failure,
-    PostgreSQL,
-    Valkey,
-    is_alive,
-    processes_in,
-    quote_path,
-    remove_short_socket_directory,
-    spawn,
-)
+from config.processes import Failure, is_alive, processes_in, spawn
+from config.servers import APP_ROLE, OWNER_ROLE, PostgreSQL, Valkey, quote_path, remove_short_socket_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = """
