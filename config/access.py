@@ -9,7 +9,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.urls import get_resolver
 
-from common.policy import Policy, missing_policies, stale_policies
+from common.policy import ANY, Policy, missing_policies, stale_policies
 
 public, signed_in, staff = Policy.public, Policy.signed_in, Policy.staff
 MANAGERS = ("owner", "admin")
@@ -21,11 +21,24 @@ ACCESS: dict[str, Policy] = {
     "livez": public(),
     "readyz": public(),
     "docs-errors": public(),
+    "usage": signed_in(),
+    "playground": signed_in(),
     "dev-mail": public(),  # a 404 unless DEV_MAIL_DIR is set
     "dev-mail-message": public(),
     # the API
     "api:schema": public(),
     "api:docs": public(),
+    "api:usage": signed_in(read="analytics:read"),
+    "api:model-endpoint": signed_in(read="models:write", write="models:write", **PUBLISHERS),
+    "api:model-invoke": signed_in(write="models:invoke"),
+    "api:requests": signed_in(read="analytics:read"),
+    "api:request": signed_in(read=ANY),  # a key that only invokes reads the receipts of its own calls
+    "api:v1-request": signed_in(read=ANY),
+    "api:v1-models": signed_in(read=ANY),
+    "api:v1-model": signed_in(read=ANY),
+    "api:v1-chat-completions": signed_in(write="models:invoke"),
+    "api:v1-completions": signed_in(write="models:invoke"),
+    "api:v1-embeddings": signed_in(write="models:invoke"),
     # other packages' pages, which look after the actor themselves
     "account_*": public(),
     "mfa_*": public(),
