@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 ANY = "*"  # any key will do, whatever its scopes
+Scope = str | tuple[str, ...]
 ORGANIZATION_HEADER = "Agorai-Organization"
 
 
@@ -97,7 +98,8 @@ ANONYMOUS = Actor()
 class Policy:
     """What one URL asks of its caller.
 
-    read, write: the scope that a *key* needs for safe and for other methods; None: people only; ANY: any key.
+    read, write: the scope that a *key* needs for safe and for other methods; of several, one is enough. None: people
+    only; ANY: any key.
     roles_write: organization roles that may use other methods; None: every role.
     platform_write: platform roles that may use other methods; None: every one. Staff always may.
     """
@@ -105,8 +107,8 @@ class Policy:
     anonymous_read: bool = False
     anonymous_write: bool = False
     staff_only: bool = False
-    read: str | None = None
-    write: str | None = None
+    read: Scope | None = None
+    write: Scope | None = None
     roles_write: frozenset[str] | None = None
     platform_write: frozenset[str] | None = None
 
@@ -118,8 +120,8 @@ class Policy:
     @classmethod
     def signed_in(
         cls,
-        read: str | None = None,
-        write: str | None = None,
+        read: Scope | None = None,
+        write: Scope | None = None,
         roles_write: Iterable[str] | None = None,
         platform_write: Iterable[str] | None = None,
     ) -> Self:
@@ -139,8 +141,10 @@ class Policy:
         """The same policy with safe methods open to everyone, whatever their key's scopes."""
         return replace(self, anonymous_read=True, read=ANY)
 
-    def scope(self, method: str) -> str | None:
-        return self.read if method in SAFE_METHODS else self.write
+    def scopes(self, method: str) -> tuple[str, ...] | None:
+        """The scopes of which a key needs one; None where no key will do."""
+        needed = self.read if method in SAFE_METHODS else self.write
+        return (needed,) if isinstance(needed, str) else needed
 
     def is_open(self, method: str) -> bool:
         return self.anonymous_read if method in SAFE_METHODS else self.anonymous_write
@@ -157,7 +161,7 @@ def enforce(policy: Policy, method: str, actor: Actor) -> None:
             raise RoleRequired("Only the staff of this site may do this.", required_roles=["staff"])
         return
     if actor.scopes is not None:
-        _enforce_scope(policy.scope(method), actor.scopes)
+        _enforce_scopes(policy.scopes(method), actor.scopes)
     if method in SAFE_METHODS or actor.is_staff:
         return
     if policy.platform_write is not None and actor.platform_role not in policy.platform_write:
@@ -168,11 +172,11 @@ def enforce(policy: Policy, method: str, actor: Actor) -> None:
         raise RoleRequired(required_roles=sorted(policy.roles_write), role=actor.role)
 
 
-def _enforce_scope(needed: str | None, scopes: frozenset[str]) -> None:
+def _enforce_scopes(needed: tuple[str, ...] | None, scopes: frozenset[str]) -> None:
     if needed is None:
         raise PermissionDeniedProblem("An API key cannot do this; sign in, or send an access token.")
-    if needed != ANY and needed not in scopes:
-        raise MissingScope(f"This key lacks the permission {needed}.", required_scope=needed)
+    if ANY not in needed and not scopes & frozenset(needed):
+        raise MissingScope(f"This key lacks the permission {' or '.join(needed)}.", required_scope=needed[0])
 
 
 # --- The registry ---

@@ -12,9 +12,8 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
-from drf_spectacular.utils import inline_serializer
-from rest_framework import serializers
 
+from common.pagination import PageQuery
 from common.policy import ANY, SAFE_METHODS, Policy, find_policy
 from common.problems import CONTENT_TYPE, REGISTRY, Problem
 from common.rest import Query
@@ -115,16 +114,17 @@ def typeid_schema(prefix: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"}
 
 
-@cache
-def page_of(row: type[serializers.BaseSerializer[Any]]) -> type[serializers.Serializer[Any]]:
-    """The shape of a list of `row`, for `@extend_schema(responses=page_of(KeyOut))`."""
-    name = f"{row.__name__.removesuffix('Out')}List"
-    fields = {
-        "data": row(many=True),
-        "has_more": serializers.BooleanField(),
-        "next_cursor": serializers.CharField(allow_null=True),
+def page_schema(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """What `common.pagination` answers."""
+    return {
+        "type": "object",
+        "required": ["data", "has_more", "next_cursor"],
+        "properties": {
+            "data": rows,
+            "has_more": {"type": "boolean"},
+            "next_cursor": {"type": ["string", "null"]},
+        },
     }
-    return type(inline_serializer(name, fields))
 
 
 @cache
@@ -151,11 +151,13 @@ def security(policy: Policy | None, method: str) -> list[dict[str, list[str]]]:
     if policy is None or policy.is_open(method):
         return []
     people: list[dict[str, list[str]]] = [{"accessToken": []}, {"session": []}]
-    scope = policy.scope(method)
-    if policy.staff_only or scope is None:
+    scopes = policy.scopes(method)
+    if policy.staff_only or scopes is None:
         return people
-    scopes = [] if scope == ANY else [scope]
-    return [*people, {"apiKey": scopes}, {"apiKeyHeader": scopes}]
+    return [
+        *people,
+        *({scheme: [] if scope == ANY else [scope]} for scope in scopes for scheme in ("apiKey", "apiKeyHeader")),
+    ]
 
 
 class AutoSchema(SpectacularAutoSchema):
@@ -190,12 +192,15 @@ class AutoSchema(SpectacularAutoSchema):
     def get_auth(self) -> list[dict[str, list[str]]]:
         return security(self._policy, self.method)
 
-    def get_override_parameters(self) -> list[Any]:
+    @property
+    def _query(self) -> type[Query] | None:
         declared = getattr(self.view, "query", None)
-        if not isinstance(declared, Mapping):
-            declared = {"GET": declared} if declared is not None else {}
-        query = declared.get(self.method)
-        return [query] if query is not None and query is not Query else []
+        if isinstance(declared, Mapping):
+            return declared.get(self.method)
+        return declared if self.method == "GET" else None
+
+    def get_override_parameters(self) -> list[Any]:
+        return [self._query] if self._query not in (None, Query) else []
 
     def _resolve_path_parameters(self, variables: list[str]) -> list[dict[str, Any]]:
         """Ids by their converter, which says the prefix; the rest as drf-spectacular finds them."""
@@ -216,6 +221,17 @@ class AutoSchema(SpectacularAutoSchema):
             for status in sorted(self._problem_statuses()):
                 responses.setdefault(str(status), {"$ref": f"#/components/responses/Problem{status}"})
         return responses
+
+    def _get_response_for_code(
+        self, serializer: Any, status_code: str, media_types: Any = None, direction: Any = "response"
+    ) -> dict[str, Any]:
+        """A list with a cursor is answered as a page of rows."""
+        response: dict[str, Any] = super()._get_response_for_code(serializer, status_code, media_types, direction)  # type: ignore[no-untyped-call]
+        if self._query is not None and issubclass(self._query, PageQuery):
+            for content in response.get("content", {}).values():
+                if content.get("schema", {}).get("type") == "array":
+                    content["schema"] = page_schema(content["schema"])
+        return response
 
     def _problem_statuses(self) -> set[int]:
         statuses = {429, 500}

@@ -118,6 +118,13 @@ class TestEnforce:
             enforce(rule, "POST", machine("models:read"))
         assert caught.value.extra == {"required_scope": "models:write"}
 
+    def test_one_of_several_scopes_is_enough(self):
+        rule = Policy.signed_in(read=("models:invoke", "analytics:read"))
+
+        enforce(rule, "GET", machine("analytics:read"))
+        with pytest.raises(MissingScope, match="models:invoke or analytics:read"):
+            enforce(rule, "GET", machine("models:read"))
+
     def test_without_a_scope_in_the_policy_no_key_passes(self):
         with pytest.raises(PermissionDeniedProblem):
             enforce(Policy.signed_in(write="keys:write"), "GET", machine("keys:write", "keys:read"))
