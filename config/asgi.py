@@ -6,4 +6,8 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-application = get_asgi_application()
+django_application = get_asgi_application()  # sets Django up, which the gateway's imports need
+
+from gateway.hotpath.app import application_for  # noqa: E402
+
+application = application_for(django_application)

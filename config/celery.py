@@ -4,6 +4,8 @@ import os
 
 from celery import Celery
 
+from config.schedule import SCHEDULE
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 BROKER_TIMEOUT_SECONDS = 2
@@ -27,6 +29,8 @@ app.conf.update(
         "visibility_timeout": 3600,
     },
     task_default_queue="agorai",
+    beat_schedule=SCHEDULE,
+    beat_scheduler="config.beat.OneScheduler",
     timezone="UTC",
 )
 app.autodiscover_tasks()

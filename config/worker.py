@@ -13,7 +13,7 @@ THREADS = 2
 
 
 def main() -> int:
-    clock = EmbeddedService(app, thread=True, schedule_filename=os.environ["CELERY_BEAT_SCHEDULE"])
+    clock = EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler)
     worker = app.Worker(
         pool="threads",
         concurrency=THREADS,
