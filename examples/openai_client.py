@@ -73,7 +73,8 @@ def main() -> None:
         near, far = (sum(a * b for a, b in zip(vectors[0], other, strict=True)) for other in vectors[1:])
         check(near > far, "like texts should lie closer together")
         print(
-            f"Embeddings: {len(vectors)} of {len(vectors[0])} dimensions; two cats {near:.2f}, a cat and revenue {far:.2f}"
+            f"Embeddings: {len(vectors)} of {len(vectors[0])} dimensions; "
+            f"two cats {near:.2f}, a cat and revenue {far:.2f}"
         )
 
 

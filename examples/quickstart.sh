@@ -47,7 +47,7 @@ $BODY"
 # field NAME: the first string of that name in $BODY.
 field() {
   local found
-  found=$(grep -oE "\"$1\" *: *\"[^\"]*\"" <<<"$BODY" | head -n 1 | sed -E 's/^"[^"]*" *: *"(.*)"$/\1/')
+  found=$(grep -oE "\"$1\" *: *\"[^\"]*\"" <<<"$BODY" | sed -n 1p | sed -E 's/^"[^"]*" *: *"(.*)"$/\1/')
   [[ -n $found ]] || fail "the answer has no \"$1\":
 $BODY"
   printf '%s' "$found"
@@ -63,14 +63,15 @@ code_from_mail() {
   newest=$(grep -lisF "To: $EMAIL" "$MAIL_DIR"/*.eml 2>/dev/null | sort | tail -n 1) || true
   [[ -n $newest ]] || return 0
   tr -d '\r' <"$newest" | sed -n '/^Content-Type: text\/plain/I,/^Content-Type: text\/html/Ip' |
-    grep -xE '[A-Z0-9]{6,8}' | head -n 1 || true
+    grep -xE '[A-Z0-9]{6,8}' | sed -n 1p || true
 }
 
 printf 'Agorai at %s, mail in %s\n' "$URL" "$MAIL_DIR"
 
 step "Sign up as $EMAIL"
 call 202 POST /api/auth/register "{\"email\": \"$EMAIL\", \"password\": \"$PASSWORD\", \"name\": \"New Comer\"}"
-printf '   %s\n' "$(field status)"
+ANSWER=$(field status)
+printf '   %s\n' "$ANSWER"
 
 step "Read the code from the mail"
 deadline=$((SECONDS + MAIL_SECONDS)) CODE=''
@@ -87,7 +88,8 @@ step "Log in"
 call 200 POST /api/auth/login "{\"email\": \"$EMAIL\", \"password\": \"$PASSWORD\"}"
 TOKEN=$(field access)
 call 200 GET /api/auth/me
-printf '   Logged in as %s\n' "$(field email)"
+WHO=$(field email)
+[[ $WHO == "$EMAIL" ]] || fail "this is somebody else"
 
 step "Make an API key"
 call 201 POST /api/keys '{"name": "Quickstart"}'
@@ -101,7 +103,7 @@ grep -oE '"slug" *: *"[^"/]+/[^"]+"' <<<"$BODY" | sed -E 's/.*"([^"]+)"$/   - \1
 
 step "Search for sentiment"
 call 200 GET '/api/models?q=sentiment'
-FIRST=$(grep -oE '"slug" *: *"[^"/]+/[^"]+"' <<<"$BODY" | head -n 1 | sed -E 's/.*"([^"]+)"$/\1/')
+FIRST=$(grep -oE '"slug" *: *"[^"/]+/[^"]+"' <<<"$BODY" | sed -n 1p | sed -E 's/.*"([^"]+)"$/\1/')
 [[ $FIRST == demo/sentiment ]] || fail "the first model found is “$FIRST”, not demo/sentiment"
 printf '   Found %s\n' "$FIRST"
 
@@ -109,7 +111,8 @@ step "Call it"
 TOKEN=$KEY
 call 200 POST /api/models/demo:sentiment/invoke '{"text": "I love how simple this is!"}'
 printf '   %s\n' "$BODY"
-[[ $(field label) == positive ]] || fail "that text is positive"
+LABEL=$(field label)
+[[ $LABEL == positive ]] || fail "that text is positive, not $LABEL"
 REQUEST=$(header x-request-id)
 [[ -n $REQUEST ]] || fail "the answer has no x-request-id"
 printf '   Request %s cost %s USD\n' "$REQUEST" "$(header x-cost-usd)"
@@ -117,14 +120,15 @@ printf '   Request %s cost %s USD\n' "$REQUEST" "$(header x-cost-usd)"
 step "Read the receipt"
 call 200 GET "/v1/requests/$REQUEST"
 printf '   %s\n' "$BODY"
-[[ $(field id) == "$REQUEST" ]] || fail "this is another call's receipt"
+RECEIPT=$(field id)
+[[ $RECEIPT == "$REQUEST" ]] || fail "this is another call's receipt"
 
 step "See it in the usage"
 TOKEN=$ACCESS
 deadline=$((SECONDS + USAGE_SECONDS))
 while :; do
   call 200 GET '/api/analytics/usage?granularity=total'
-  CALLS=$(grep -oE '"totals" *: *\{.*' <<<"$BODY" | grep -oE '"calls" *: *[0-9]+' | head -n 1 | grep -oE '[0-9]+' || true)
+  CALLS=$(grep -oE '"totals" *: *\{.*' <<<"$BODY" | grep -oE '"calls" *: *[0-9]+' | sed -n 1p | grep -oE '[0-9]+' || true)
   [[ ${CALLS:-0} -lt 1 ]] || break
   ((SECONDS <= deadline)) || fail "the call is not in the usage after $USAGE_SECONDS s:
 $BODY"
