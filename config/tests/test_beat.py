@@ -26,7 +26,7 @@ class Clock(OneScheduler):
 
 
 @pytest.fixture
-def clocks() -> Iterator[tuple[Clock, Clock]]:
+def clocks(django_db_setup: None) -> Iterator[tuple[Clock, Clock]]:
     first, second = Clock(app, max_interval=1), Clock(app, max_interval=1)
     yield first, second
     first.close()
