@@ -11,7 +11,11 @@ from common.clock import ClockNow
 from common.ids import decode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
     from accounts.models import Organization
+    from marketplace.models import AIModel
 
 #: The states in which everybody may see a model.
 PUBLIC_STATUSES = ("published", "deprecated")
@@ -51,6 +55,11 @@ class AIModelQuerySet(models.QuerySet):
         """With everything that the API and the pages show of a model, in a fixed number of queries."""
         prices = Prefetch("prices", self.model.prices.rel.related_model.objects.current(), to_attr="prices_in_force")
         return self.select_related("publisher", "current_version").prefetch_related(prices)
+
+    def in_order(self, ids: Sequence[UUID]) -> list[AIModel]:
+        """The models with these ids, detailed, in the order of the ids."""
+        rows = {row.pk: row for row in self.detailed().filter(pk__in=ids)} if ids else {}
+        return [rows[id] for id in ids if id in rows]
 
 
 class PriceQuerySet(models.QuerySet):

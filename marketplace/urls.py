@@ -1,0 +1,16 @@
+"""Addresses of the catalogue."""
+
+from django.urls import path
+
+from marketplace import api as endpoints
+
+pages = []
+
+api = [
+    path("api/models", endpoints.Models.as_view(), name="models"),
+    path("api/models/<str:ref>", endpoints.Model.as_view(), name="model"),
+    path("api/models/<str:ref>/versions", endpoints.Versions.as_view(), name="model-versions"),
+    path("api/models/<str:ref>/submit", endpoints.Submission.as_view(), name="model-submit"),
+    path("api/models/<str:ref>/publish", endpoints.Publication.as_view(), name="model-publish"),
+    path("api/models/<str:ref>/deprecate", endpoints.Deprecation.as_view(), name="model-deprecate"),
+]
