@@ -14,9 +14,8 @@ def site(request: HttpRequest) -> dict[str, Any]:
     theme = request.COOKIES.get("theme", "")
     language = request.COOKIES.get("code", "")
     return {
-        "site_name": settings.SITE_NAME,
-        "site_url": settings.SITE_URL,
-        "site_version": settings.VERSION,
+        # Not `site_name` and `site_url`: other packages' views put their own there.
+        "instance": {"name": settings.SITE_NAME, "url": settings.SITE_URL, "version": settings.VERSION},
         "currency": settings.CURRENCY,
         "theme": theme if theme in THEMES else "",
         "code_language": language if language in CODE_LANGUAGES else CODE_LANGUAGES[0],

@@ -255,16 +255,16 @@ def summary(source: str) -> str:
     return text if len(text) <= SUMMARY_LENGTH else text[:SUMMARY_LENGTH].rpartition(" ")[0] + "…"
 
 
-@register.simple_tag(takes_context=True)
-def call_tabs(context: Context, slug: str, category: str, example: Any = None) -> list[snippets.Tab]:
+@register.simple_tag
+def call_tabs(slug: str, category: str, example: Any = None) -> list[snippets.Tab]:
     """Tabs for `components/code.html`: how to call the model "publisher/name", with this instance's address."""
-    return snippets.call_tabs(context["site_url"], slug, category, example)
+    return snippets.call_tabs(settings.SITE_URL, slug, category, example)
 
 
-@register.simple_tag(takes_context=True)
-def key_tabs(context: Context, secret: str) -> list[snippets.Tab]:
+@register.simple_tag
+def key_tabs(secret: str) -> list[snippets.Tab]:
     """Tabs for `components/secret.html`: the lines that put a new key to use."""
-    return snippets.key_tabs(context["site_url"], secret)
+    return snippets.key_tabs(settings.SITE_URL, secret)
 
 
 @register.filter
