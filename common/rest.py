@@ -33,6 +33,7 @@ from common.problems import (
     LengthRequired,
     MethodNotAllowed,
     PayloadTooLarge,
+    Problem,
     RateLimited,
     ValidationFailed,
     flatten,
@@ -307,6 +308,7 @@ class APIView(views.APIView):
 
     max_body_bytes: ClassVar[int] = MAX_BODY_BYTES
     query: ClassVar[type[Query] | Mapping[str, type[Query]]] = Query  # one class stands for GET alone
+    problems: ClassVar[tuple[type[Problem], ...]] = ()  # of this view's own, for the reference
     auth_rate: ClassVar[bool] = False  # sign-up and login: the stricter limit, by address alone
 
     params: dict[str, Any]  # the query parameters, validated

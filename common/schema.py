@@ -1,7 +1,7 @@
 """OpenAPI for `/openapi.json`: what drf-spectacular cannot see by itself.
 
-Access comes from the policy table, errors from the registry of problems, ids and money from our fields. A view that is
-not DRF's (the gateway's raw routes) joins in with an attribute `openapi = {"post": {…operation…}}` on its function.
+Access comes from the policy table, errors from the registry of problems, ids and money from our fields. A view names
+the problems of its own with `problems = (InsufficientCredit, …)`.
 """
 
 import re
@@ -10,16 +10,16 @@ from functools import cache
 from typing import Any
 
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls.converters import get_converters
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
 
 from common.pagination import PageQuery
-from common.policy import ANY, SAFE_METHODS, Policy, find_policy
-from common.problems import CONTENT_TYPE, REGISTRY, Problem
+from common.policy import ANY, Policy, find_policy
+from common.problems import CONTENT_TYPE, REGISTRY, Problem, speaks_openai
 from common.rest import Query
 
-PARAMETER = re.compile(r"<(?:(?P<converter>\w+):)?(?P<name>\w+)>")
-TYPEID_CONVERTER = re.compile(r"[a-z]{3}")
+PARAMETER = re.compile(r"<(?P<converter>\w+):(?P<name>\w+)>")
 
 SECURITY_SCHEMES = {
     "accessToken": {
@@ -128,7 +128,8 @@ def page_schema(rows: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _names_by_path(resolver: URLResolver) -> Mapping[str, str]:
+def routes(resolver: URLResolver) -> Mapping[str, str]:
+    """URL names by route as it is written: `/api/keys/<key:id>` -> `api:key`."""
     return dict(_walk(resolver, "/", ""))
 
 
@@ -139,11 +140,6 @@ def _walk(resolver: URLResolver, prefix: str, namespace: str) -> Iterator[tuple[
             yield from _walk(entry, path, f"{namespace}{entry.namespace}:" if entry.namespace else namespace)
         elif isinstance(entry, URLPattern) and entry.name:
             yield path, f"{namespace}{entry.name}"
-
-
-def url_name(path: str) -> str:
-    """The URL name of a route as it is written (`/api/keys/<key:id>`); "" for an unnamed one."""
-    return _names_by_path(get_resolver()).get("/" + path.lstrip("/"), "")
 
 
 def security(policy: Policy | None, method: str) -> list[dict[str, list[str]]]:
@@ -165,7 +161,7 @@ class AutoSchema(SpectacularAutoSchema):
 
     @property
     def _url_name(self) -> str:
-        return url_name(self.path_regex)
+        return routes(get_resolver()).get("/" + self.path_regex.lstrip("/"), "")
 
     @property
     def _policy(self) -> Policy | None:
@@ -204,22 +200,28 @@ class AutoSchema(SpectacularAutoSchema):
 
     def _resolve_path_parameters(self, variables: list[str]) -> list[dict[str, Any]]:
         """Ids by their converter, which says the prefix; the rest as drf-spectacular finds them."""
-        found: dict[str, dict[str, Any]] = {}
-        for match in PARAMETER.finditer(self.path_regex):
-            converter, name = match["converter"] or "", match["name"]
-            if TYPEID_CONVERTER.fullmatch(converter) and converter != "int":
-                found[name] = {"name": name, "in": "path", "required": True, "schema": typeid_schema(converter)}
-            elif converter not in ("int", "uuid"):
-                found[name] = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        rest = [name for name in variables if name not in found]
+        prefixes = {
+            match["name"]: match["converter"]
+            for match in PARAMETER.finditer(self.path_regex)
+            if get_converters()[match["converter"]].regex.startswith(f"{match['converter']}_")
+        }
+        rest = [name for name in variables if name not in prefixes]
         others = super()._resolve_path_parameters(rest)  # type: ignore[no-untyped-call]
-        return [*(found[name] for name in variables if name in found), *others]
+        return [
+            *(
+                {"name": name, "in": "path", "required": True, "schema": typeid_schema(prefixes[name])}
+                for name in variables
+                if name in prefixes
+            ),
+            *others,
+        ]
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         responses: dict[str, Any] = super()._get_response_bodies(direction)
         if direction == "response":
             for status in sorted(self._problem_statuses()):
-                responses.setdefault(str(status), {"$ref": f"#/components/responses/Problem{status}"})
+                name = "OpenAIError" if speaks_openai(self.path) else f"Problem{status}"
+                responses.setdefault(str(status), {"$ref": f"#/components/responses/{name}"})
         return responses
 
     def _get_response_for_code(
@@ -244,51 +246,21 @@ class AutoSchema(SpectacularAutoSchema):
         policy = self._policy
         if policy is None or not policy.is_open(self.method):
             statuses |= {401, 403}
-        if self.method not in SAFE_METHODS and (policy is None or not policy.staff_only):
-            statuses |= {problem.status for problem in getattr(self.view, "problems", ())}
-        return statuses
+        view: Any = self.view
+        return statuses | {problem.status for problem in view.problems}
 
 
 def finish(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """The last hook of drf-spectacular: shared components, then the views that are not DRF's."""
+    """The last hook of drf-spectacular: what every operation refers to."""
     components = result.setdefault("components", {})
     components["securitySchemes"] = SECURITY_SCHEMES
     components.setdefault("schemas", {}).update(Problem=PROBLEM_SCHEMA, OpenAIError=OPENAI_ERROR_SCHEMA)
-    for path, name, view in _raw_views(get_resolver(), "/", ""):
-        for method, operation in view.openapi.items():
-            result["paths"].setdefault(path, {})[method] = _raw_operation(path, name, method, operation)
     components["responses"] = {f"Problem{status}": _response(status) for status in sorted(_statuses())}
     components["responses"]["OpenAIError"] = {
         "description": "Any error, in OpenAI's envelope.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}},
     }
-    result["paths"] = dict(sorted(result["paths"].items()))
     return result
-
-
-def _raw_views(resolver: URLResolver, prefix: str, namespace: str) -> Iterator[tuple[str, str, Any]]:
-    for entry in resolver.url_patterns:
-        path = prefix + str(entry.pattern)
-        if isinstance(entry, URLResolver):
-            yield from _raw_views(entry, path, f"{namespace}{entry.namespace}:" if entry.namespace else namespace)
-        elif hasattr(entry.callback, "openapi"):
-            yield PARAMETER.sub(r"{\g<name>}", path), f"{namespace}{entry.name}", entry.callback
-
-
-def _raw_operation(path: str, name: str, method: str, operation: Mapping[str, Any]) -> dict[str, Any]:
-    names = re.findall(r"{(\w+)}", path)
-    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
-    error = "OpenAIError" if path.startswith("/v1/") else "Problem500"
-    complete: dict[str, Any] = {
-        "operationId": f"{method}_{name.rpartition(':')[2]}".replace("-", "_"),
-        **({"parameters": parameters} if parameters else {}),
-        "tags": ["gateway"],
-        **operation,
-    }
-    complete["responses"] = {**operation["responses"], "default": {"$ref": f"#/components/responses/{error}"}}
-    if required := security(find_policy(name), method.upper()):
-        complete.setdefault("security", required)
-    return complete
 
 
 def _statuses() -> set[int]:
