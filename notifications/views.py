@@ -2,8 +2,9 @@
 
 import email
 import os
+import stat
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email import policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -66,22 +67,41 @@ def _read(folder: Path, name: str) -> Mail | None:
     if os.sep in name or not _is_mail(name):
         return None
     try:
-        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(folder / name, "rb", opener=_open_plainly) as file:
+            message = email.message_from_bytes(file.read(MAX_BYTES), policy=policy.default)
     except (OSError, ValueError):
         return None
-    with open(descriptor, "rb") as file:
-        message = email.message_from_bytes(file.read(MAX_BYTES), policy=policy.default)
     return Mail(
         name=name,
         subject=str(message["Subject"] or ""),
         sender=str(message["From"] or ""),
         to=str(message["To"] or ""),
-        sent_at=getattr(message["Date"], "datetime", None),
+        sent_at=_date(message),
         text=_part(message, "plain"),
         html=_part(message, "html"),
     )
 
 
+def _open_plainly(path: str, flags: int) -> int:
+    """Neither a link elsewhere nor a pipe, which would keep us waiting. Raises OSError."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is no file")
+    return descriptor
+
+
 def _part(message: EmailMessage, kind: str) -> str:
     body = message.get_body((kind,))
-    return str(body.get_content()) if body is not None else ""
+    if body is None:
+        return ""
+    try:
+        return str(body.get_content())
+    except LookupError:  # a charset that nobody knows
+        return bytes(body.get_payload(decode=True) or b"").decode(errors="replace")
+
+
+def _date(message: EmailMessage) -> datetime | None:
+    """Without an offset, as Django writes it for UTC, the parser leaves the zone open."""
+    found: datetime | None = getattr(message["Date"], "datetime", None)
+    return found.replace(tzinfo=found.tzinfo or UTC) if found is not None else None

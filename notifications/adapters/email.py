@@ -59,9 +59,8 @@ class EmailAdapter:
 
     def _open(self) -> BaseEmailBackend:
         if self._connection is None:
-            connection = mail.get_connection()
-            connection.open()
-            self._connection = connection
+            self._connection = mail.get_connection()
+            self._connection.open()
         return self._connection
 
     def _forget(self) -> None:

@@ -58,7 +58,7 @@ class LocalController(Controller):
 @pytest.fixture
 def mailbox(settings: LazySettings) -> Iterator[Mailbox]:
     def authenticate(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
-        return AuthResult(success=isinstance(data, LoginPassword) and data.password == PASSWORD)
+        return AuthResult(success=isinstance(data, LoginPassword) and data.password == PASSWORD, handled=False)
 
     mailbox = Mailbox()
     controller = LocalController(
