@@ -1,6 +1,8 @@
 """Logs: one JSON line per event for machines, readable lines for people, and no secret in either."""
 
+import os
 import re
+import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
@@ -81,12 +83,17 @@ def configure() -> None:
     )
 
 
+def _colours() -> bool:
+    """Whether a terminal reads along; `make up` says so for its children, who write to a pipe."""
+    return "NO_COLOR" not in os.environ and (sys.stdout.isatty() or "FORCE_COLOR" in os.environ)
+
+
 def config(log_format: str, level: str) -> dict[str, Any]:
     """Django's LOGGING. log_format: "json" or "console"; level: of everything that says nothing else."""
     renderers: list[Processor] = (
         [structlog.processors.EventRenamer("event"), structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
         if log_format == "json"
-        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        else [structlog.dev.ConsoleRenderer(colors=_colours(), exception_formatter=structlog.dev.plain_traceback)]
     )
     return {
         "version": 1,
@@ -113,7 +120,9 @@ def config(log_format: str, level: str) -> dict[str, Any]:
             "django.request": {"level": "ERROR"},  # 4xx are in the access line
             "django.security.DisallowedHost": {"level": "ERROR"},
             "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
+            "celery": {"level": "WARNING"},  # a line for each step of each sweep, every few seconds
             "uvicorn": {"handlers": [], "propagate": True},
+            "uvicorn.error": {"level": "WARNING"},  # starting and stopping, in four lines each
             "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},  # paths there hold query strings
         },
     }

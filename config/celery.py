@@ -3,12 +3,19 @@
 import os
 
 from celery import Celery
+from celery.signals import setup_logging
 
 from config.schedule import SCHEDULE
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 BROKER_TIMEOUT_SECONDS = 2
+
+
+@setup_logging.connect
+def keep_our_logging(**kwargs: object) -> None:
+    """Celery lets its own formatting be, which masks no secret, where somebody listens to this signal."""
+
 
 app = Celery("agorai")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -182,6 +182,7 @@ class Supervisor:
             "AGORAI_VAR": str(self.var.path),
             "DEMO_UPSTREAM_URL": models_url,
             "PYTHONUNBUFFERED": "1",
+            **({"FORCE_COLOR": "1"} if self.colourful else {}),
             "MALLOC_ARENA_MAX": "2",  # threads that idle should not each keep a heap
         }
         # AGORAI_ENV_FILE=var/run/environment lets another command of the operator's join this run.

@@ -3,9 +3,10 @@
 `celery worker --beat` forks its clock, and a fork outlives a worker that is killed; a thread cannot.
 """
 
-import os
+import warnings
 
 from celery.beat import EmbeddedService
+from celery.platforms import SecurityWarning
 
 from config.celery import app
 
@@ -13,11 +14,12 @@ THREADS = 2
 
 
 def main() -> int:
+    warnings.simplefilter("ignore", SecurityWarning)  # root is feared for pickled messages; ours are JSON
     clock = EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler)
     worker = app.Worker(
         pool="threads",
         concurrency=THREADS,
-        loglevel=os.environ.get("LOG_LEVEL", "INFO"),
+        quiet=True,
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
