@@ -6,22 +6,24 @@ from zoneinfo import ZoneInfo
 
 from django import forms
 from django.conf import settings
-from django.db.models import Count, Q, Sum
+from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from accounts import services as accounts
 from accounts.models import Budget, Organization
+from analytics.querysets import Period, totals, usage
+from analytics.views import budget_words
 from apikeys.models import APIKey
+from billing import services as billing
 from common import clock
-from common.money import display
 from common.policy import actor_of
 from config import snippets
 from config.context import THEMES
 from config.templatetags.site import ICONS
-from gateway.models import Invocation
 from marketplace.models import AIModel, Category
 
 YEAR_SECONDS = 365 * 24 * 3600
@@ -54,40 +56,25 @@ def home(request: HttpRequest) -> HttpResponse:
 
 def overview(organization: Organization) -> dict[str, Any]:
     """The figures of the organization's month, in its own time zone, and what is still to be done."""
-    now = clock.now()
-    calls = (
-        Invocation.objects.of_organization(organization).during(month_start(now, organization.time_zone), now).final()
-    )
-    failed = Q(http_status__gte=400) | ~Q(error_code="")
-    used = (
-        calls.values("ai_model__name", "ai_model__slug", "ai_model__publisher__slug")
-        .annotate(calls=Count("id"), cost=Sum("cost_nano"))
-        .order_by("-cost", "-calls")[:USED_MODELS]
-    )
-    limits = Budget.objects.of_subject(organization.pk).in_force(now)
-    limit = limits.filter(purpose=Budget.Purpose.SPEND_LIMIT).order_by("limit").first()
+    billing.ensure_account(organization)
+    now, zone = clock.now(), ZoneInfo(organization.time_zone)
+    month = Period(month_start(now, zone), now, zone, "total")
+    budgets = accounts.current_budgets([organization.id])
+    limit = next((one for one in budgets if one.purpose == Budget.Purpose.SPEND_LIMIT), None)
     return {
-        "totals": calls.aggregate(
-            calls=Count("id"),
-            failed=Count("id", filter=failed),
-            cost=Sum("cost_nano", default=0),
-            input_tokens=Sum("input_tokens", default=0),
-            output_tokens=Sum("output_tokens", default=0),
-        ),
-        "used": used,
+        "totals": totals(organization, month),
+        "used": usage(organization, month, ["model"])[:USED_MODELS],
         "limit": limit,
-        "limit_words": limit
-        and _("%(spent)s of %(limit)s limit")
-        % {"spent": display(limit.spent, settings.CURRENCY), "limit": display(limit.limit, settings.CURRENCY)},
-        "credit": limits.filter(purpose=Budget.Purpose.CREDIT).first(),
+        "limit_words": budget_words(limit) if limit else "",
+        "credit": next((one for one in budgets if one.purpose == Budget.Purpose.CREDIT and one.limit), None),
         "keys": APIKey.objects.of_organization(organization).usable(now).count(),
         "time_zone": organization.time_zone,
     }
 
 
-def month_start(now: datetime, zone: str) -> datetime:
+def month_start(now: datetime, zone: ZoneInfo) -> datetime:
     """The first instant of the month that `now` falls into in `zone`."""
-    return now.astimezone(ZoneInfo(zone)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return now.astimezone(zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 @require_safe

@@ -7,7 +7,7 @@ import pytest
 from django.template.loader import render_to_string
 from django.test import Client, RequestFactory, override_settings
 
-from accounts.models import Organization
+from accounts.models import Membership, Organization, User
 from marketplace.models import AIModel, ModelVersion, Price
 
 STATUSES = ["400", "403", "403_csrf", "404", "405", "429", "error"]
@@ -101,6 +101,19 @@ def test_the_start_page_of_an_empty_site_says_so(client: Client):
     html = client.get("/").content.decode()
     Page(html).check()
     assert "No models yet" in html
+
+
+@pytest.mark.django_db
+def test_people_who_are_logged_in_see_their_month_and_what_is_still_to_do(client: Client):
+    user = User.objects.create_user("ada@example.org", "correct horse battery", name="Ada")
+    organization = Organization.objects.create(slug="ada", name="Ada", personal_owner=user)
+    Membership.objects.create(organization=organization, user=user, role=Membership.Role.OWNER)
+    client.force_login(user)
+    html = client.get("/").content.decode()
+    Page(html).check()
+    assert "<h1>Overview</h1>" in html
+    assert "Make a key" in html
+    assert "No spend limit" in html
 
 
 @pytest.mark.parametrize("value", ["light", "dark"])
