@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.models import Budget
@@ -30,6 +31,17 @@ class PermissionField(CharField):
         return given
 
 
+@extend_schema_field(
+    {
+        "type": "object",
+        "required": ["amount"],
+        "properties": {
+            "amount": {"type": "string", "examples": ["5.00"]},
+            "currency": {"type": "string", "examples": ["USD"]},
+            "window": {"type": "string", "enum": Budget.Window.values, "default": "month"},
+        },
+    }
+)
 class SpendLimitField(serializers.Field):
     """`{"amount": "5.00", "currency": "USD", "window": "month"}`."""
 

@@ -172,18 +172,17 @@ class AutoSchema(SpectacularAutoSchema):
         name = self._url_name.rpartition(":")[2] or "_".join(self._tokenize_path())
         return f"{self.method.lower()}_{name}".replace("-", "_").replace(".", "_")
 
-    def get_summary(self) -> str | None:
-        return self._docstring()[0]
+    def get_summary(self) -> str:
+        return self._docstring()[0] or self.get_operation_id().replace("_", " ").capitalize()
 
     def get_description(self) -> str:  # type: ignore[override]
         return self._docstring()[1]
 
-    def _docstring(self) -> tuple[str | None, str]:
-        """First line and the rest of the method's own docstring, else of the view's."""
+    def _docstring(self) -> tuple[str, str]:
+        """First line and the rest of what the method says about itself."""
         handler = getattr(self.view, self.method.lower(), None)
-        text = (getattr(handler, "__doc__", None) or type(self.view).__doc__ or "").strip()
-        first, _, rest = text.partition("\n")
-        return first.strip().rstrip(".") or None, "\n".join(line.strip() for line in rest.strip().splitlines())
+        first, _, rest = (getattr(handler, "__doc__", None) or "").strip().partition("\n")
+        return first.strip().rstrip("."), "\n".join(line.strip() for line in rest.strip().splitlines())
 
     def get_auth(self) -> list[dict[str, list[str]]]:
         return security(self._policy, self.method)

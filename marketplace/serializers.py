@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from common.ids import encode
@@ -40,6 +41,7 @@ class AmountField(CharField):
         return nano
 
 
+@extend_schema_field({"type": "object", "additionalProperties": True})
 class SchemaField(serializers.Field):
     """A JSON Schema that this site accepts."""
 
