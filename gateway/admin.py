@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 
+from common.admin import ReadOnlyAdmin
 from gateway.models import Endpoint, Invocation
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Endpoint)
@@ -40,5 +27,4 @@ class InvocationAdmin(ReadOnlyAdmin):
     list_display = ["public_id", "started_at", "organization", "ai_model", "kind", "state", "http_status", "rule"]
     list_filter = ["state", "kind", "mode", "rule", "is_streamed", "is_demo"]
     list_select_related = ["organization", "ai_model"]
-    show_full_result_count = False  # counting every call of every day would read them all
     ordering = ["-id"]
