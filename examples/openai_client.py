@@ -34,7 +34,8 @@ def main() -> None:
     with OpenAI(base_url=f"{url}/v1", api_key=key) as client:
         names = [model.id for model in client.models.list()]
         print("Models:", ", ".join(names))
-        check(CHAT_MODEL in names and EMBEDDING_MODEL in names, "the demo's models are not listed")
+        if not {CHAT_MODEL, EMBEDDING_MODEL} <= set(names):
+            sys.exit("FAILED: the demo's models are not listed.")
 
         question = "I need a model that listens to me."
         reply = client.chat.completions.with_raw_response.create(
@@ -42,7 +43,8 @@ def main() -> None:
         )
         completion = reply.parse()
         answer = completion.choices[0].message.content
-        check(bool(answer) and completion.usage is not None, "the answer has no text or no usage")
+        if not answer or completion.usage is None:
+            sys.exit("FAILED: the answer has no text or no usage.")
         print(f"Chat: {answer}")
         print(f"  {completion.usage.total_tokens} tokens, {reply.headers['x-cost-usd']} USD, "
               f"request {reply.headers['x-request-id']}")  # fmt: skip
@@ -53,7 +55,7 @@ def main() -> None:
             model=CHAT_MODEL,
             messages=[
                 {"role": "user", "content": question},
-                {"role": "assistant", "content": answer or ""},
+                {"role": "assistant", "content": answer},
                 {"role": "user", "content": "My old model never did."},
             ],
             stream=True,
@@ -64,23 +66,20 @@ def main() -> None:
                 print(choice.delta.content or "", end="", flush=True)
             usage = chunk.usage or usage
         print()
-        check(bool(streamed) and usage is not None, "the stream has no text or no usage")
+        if not streamed or usage is None:
+            sys.exit("FAILED: the stream has no text or no usage.")
         print(f"  {usage.total_tokens} tokens, cost {getattr(usage, 'cost', 'not told')}")
 
         texts = ["The cat sat on the mat.", "A cat was sitting on a mat.", "Revenue grew by ten percent."]
         embeddings = client.embeddings.create(model=EMBEDDING_MODEL, input=texts)
         vectors = [item.embedding for item in embeddings.data]
         near, far = (sum(a * b for a, b in zip(vectors[0], other, strict=True)) for other in vectors[1:])
-        check(near > far, "like texts should lie closer together")
+        if near <= far:
+            sys.exit("FAILED: like texts should lie closer together.")
         print(
             f"Embeddings: {len(vectors)} of {len(vectors[0])} dimensions; "
             f"two cats {near:.2f}, a cat and revenue {far:.2f}"
         )
-
-
-def check(is_so: bool, otherwise: str) -> None:
-    if not is_so:
-        sys.exit(f"FAILED: {otherwise}.")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def deliver(*, limit: int = 100) -> int:
 
 
 @transaction.atomic
-def send_again(*, messages: MessageQuerySet) -> int:
+def send_again(*, messages: MessageQuerySet[Message]) -> int:
     """Give dead messages a new life with all its attempts; the number that was revived."""
     revived = messages.dead().update(state=Message.State.PENDING, attempts=0, next_attempt_at=ClockNow(), last_error="")
     if revived:
@@ -120,7 +120,7 @@ def _hand_over(message: Message, adapter: Adapter) -> bool:
         logger.error("message_dead", extra=log)
         return False
     try:
-        payload = json.loads(open_sealed(message.payload or b"", payload_context(message.id)))
+        payload = json.loads(open_sealed(bytes(message.payload or b""), payload_context(message.id)))
         adapter.send(Envelope(message.id, message.kind, message.to_address, message.language, payload))
     except DeliveryError as error:
         is_last = error.permanent or message.attempts == MAX_ATTEMPTS

@@ -12,8 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
-from django.template import Context, TemplateDoesNotExist
-from django.template.loader import get_template
+from django.template import Context, Engine, Template, TemplateDoesNotExist
 from django.utils import translation
 
 from common.ids import encode
@@ -31,7 +30,7 @@ class EmailAdapter:
     def check(self, kind: str) -> None:
         for suffix in (".subject.txt", ".txt"):
             try:
-                get_template(template_name(kind, suffix))
+                _template(kind, suffix)
             except TemplateDoesNotExist as error:
                 raise LookupError(f"no template {error}") from None
 
@@ -102,23 +101,22 @@ def message_id(envelope: Envelope) -> str:
     return f"<{encode('msg', envelope.id)}@{sender_domain}>"
 
 
-def template_name(kind: str, suffix: str) -> str:
+def _template(kind: str, suffix: str) -> Template:
     app, _, name = kind.partition(".")
-    return f"{app}/emails/{name}{suffix}"
+    return Engine.get_default().get_template(f"{app}/emails/{name}{suffix}")
 
 
 def _render_text(kind: str, suffix: str, context: dict[str, Any]) -> str:
     """Without HTML escapes, whatever the template says: an apostrophe is an apostrophe."""
-    template = get_template(template_name(kind, suffix)).template
-    return str(template.render(Context(context, autoescape=False)))
+    return _template(kind, suffix).render(Context(context, autoescape=False))
 
 
 def _render_html(kind: str, context: dict[str, Any]) -> str | None:
     try:
-        template = get_template(template_name(kind, ".html"))
+        template = _template(kind, ".html")
     except TemplateDoesNotExist:
         return None
-    return str(template.render(context))
+    return template.render(Context(context))
 
 
 def _failure(code: int, reason: bytes | str, *, may_be_permanent: bool = True) -> DeliveryError:

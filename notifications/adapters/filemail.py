@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
@@ -23,7 +24,10 @@ class EmailBackend(BaseEmailBackend):
 
     def __init__(self, fail_silently: bool = False, *, file_path: str | None = None, **kwargs: object) -> None:
         super().__init__(fail_silently=fail_silently)
-        self._folder = Path(file_path or settings.EMAIL_FILE_PATH)
+        folder = file_path or getattr(settings, "EMAIL_FILE_PATH", None)
+        if not folder:
+            raise ImproperlyConfigured("EMAIL_FILE_PATH names no folder for mail.")
+        self._folder = Path(folder)
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         written = 0
@@ -44,7 +48,7 @@ class EmailBackend(BaseEmailBackend):
         draft = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(mime.as_bytes(linesep="\n"))
+                file.write(mime.as_bytes())
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)

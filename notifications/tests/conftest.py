@@ -1,5 +1,6 @@
 """A real SMTP server, and words of a kind that tests may choose."""
 
+import asyncio
 import email
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class Mailbox:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if self.is_dropping:
+            assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
         self.sessions.add(id(session))
         self.recipients.append(list(envelope.rcpt_tos))
@@ -50,7 +52,7 @@ class LocalController(Controller):
     """Takes a free port, where aiosmtpd would connect to port 0 to see whether it listens."""
 
     def _trigger_server(self) -> None:
-        assert self.server is not None
+        assert isinstance(self.server, asyncio.Server)
         self.port = self.server.sockets[0].getsockname()[1]
         super()._trigger_server()
 

@@ -1,6 +1,7 @@
 """The outbox for staff."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -49,7 +50,9 @@ def test_the_dead_are_sent_again(staff_client: Client):
     assert list(Message.objects.values_list("state", "attempts").order_by("id")) == [("pending", 0), ("pending", 2)]
 
 
-def test_the_list_costs_the_same_for_many(staff_client: Client, django_assert_max_num_queries: Callable[..., object]):
+def test_the_list_costs_the_same_for_many(
+    staff_client: Client, django_assert_max_num_queries: Callable[..., AbstractContextManager[object]]
+):
     for _ in range(30):
         make_message()
     with django_assert_max_num_queries(8):

@@ -1,6 +1,7 @@
 """E-mail through a real SMTP server."""
 
 from collections.abc import Callable
+from email.message import EmailMessage
 
 import pytest
 
@@ -10,6 +11,12 @@ from notifications.tests.conftest import Mailbox
 from notifications.tests.factories import make_message
 
 pytestmark = pytest.mark.django_db
+
+
+def part(mail: EmailMessage, kind: str) -> str:
+    body = mail.get_body((kind,))
+    assert body is not None
+    return str(body.get_content())
 
 
 def test_a_message_as_it_arrives(mailbox: Mailbox, settings):
@@ -24,7 +31,7 @@ def test_a_message_as_it_arrives(mailbox: Mailbox, settings):
     assert mail["Message-ID"] == f"<{message.public_id}@bazar.example>"
     assert mail["Auto-Submitted"] == "auto-generated"
     assert [part.get_content_type() for part in mail.walk()] == ["multipart/alternative", "text/plain", "text/html"]
-    text, html = (mail.get_body((kind,)).get_content() for kind in ("plain", "html"))
+    text, html = part(mail, "plain"), part(mail, "html")
     assert text.splitlines()[0] == "This is a test. Bazar d’Anna can send mail to this address."
     assert "https://bazar.example" in text
     assert '<html lang="en" dir="ltr">' in html
@@ -38,8 +45,8 @@ def test_text_is_not_escaped_but_html_is(mailbox: Mailbox, write_words: Callable
     services.deliver()
     (mail,) = mailbox.received
     assert mail["Subject"] == "Hi <b>O'Neil & Co</b>"
-    assert mail.get_body(("plain",)).get_content().strip() == "Hi <b>O'Neil & Co</b>"
-    assert "<p>Hi &lt;b&gt;O&#x27;Neil &amp; Co&lt;/b&gt;</p>" in mail.get_body(("html",)).get_content()
+    assert part(mail, "plain").strip() == "Hi <b>O'Neil & Co</b>"
+    assert "<p>Hi &lt;b&gt;O&#x27;Neil &amp; Co&lt;/b&gt;</p>" in part(mail, "html")
 
 
 @pytest.mark.parametrize("name", ["x\r\nBcc: mallory@example.org", "x\nBcc: mallory@example.org", "x\r\n\r\nbody"])

@@ -40,7 +40,7 @@ class TestNotify:
         write_words("tests.code", text="{{ code }}")
         message = services.notify(to="anna@example.org", kind="tests.code", payload={"code": "K7RT2M"})
         message.refresh_from_db()
-        assert b"K7RT2M" not in bytes(message.payload)
+        assert b"K7RT2M" not in bytes(message.payload or b"")
         assert services.deliver() == 1
         message.refresh_from_db()
         assert message.payload is None
