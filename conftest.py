@@ -313,6 +313,8 @@ def stop_stack(stack: Stack) -> None:
 def stack(cluster: Cluster) -> Iterator[Stack]:
     """One running instance for all tests that only use it. What a test makes there, it names so that none collides."""
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
-    found = start_stack(cluster, number=number, log=cluster.directory / "log" / f"stack_{number}.log")
+    log = cluster.directory / "log" / f"stack_{number}.log"
+    # Hundreds of requests come from one address here; the limits have tests of their own.
+    found = start_stack(cluster, number=number, log=log, AUTH_RATE_PER_MINUTE="100000", API_RATE_PER_MINUTE="1000000")
     yield found
     stop_stack(found)

@@ -84,7 +84,7 @@ def check(answer, where) -> None:
     assert answer.status < 500 or answer.status == 503, (where, answer)
     if answer.status >= 400:
         body = answer.json
-        problem = body["error"] if "error" in body else body
+        problem = body.get("error", body)
         assert problem["code"], (where, answer)
         assert problem["request_id"].startswith("req_"), (where, answer)
         assert answer.headers["x-request-id"] == problem["request_id"], where
@@ -92,9 +92,10 @@ def check(answer, where) -> None:
 
 @pytest.mark.parametrize("name", BODIES)
 def test_no_body_breaks_anything(people, name):
+    is_large = len(BODIES[name]) > 1_000_000
     for path in addresses():
-        for method in ("POST", "PUT", "PATCH"):
-            for client in people:
+        for method in ("POST",) if is_large else ("POST", "PUT", "PATCH"):
+            for client in people[1:2] if is_large else people:
                 check(client(method, path, raw=BODIES[name]), (method, path, name))
 
 
