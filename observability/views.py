@@ -43,7 +43,7 @@ def _schema() -> bytes:
 @require_safe
 def schema(request: HttpRequest) -> HttpResponse:
     """OpenAPI 3.1 of both surfaces."""
-    response = HttpResponse(_schema(), content_type="application/vnd.oai.openapi+json;version=3.1")
+    response = HttpResponse(_schema(), content_type="application/json")
     response["Access-Control-Allow-Origin"] = "*"
     patch_cache_control(response, public=True, max_age=300)
     return response
