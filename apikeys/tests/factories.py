@@ -1,0 +1,31 @@
+"""People, organizations and keys for tests, with valid defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accounts import services as accounts
+from accounts.models import Membership, Organization, User
+from apikeys import services
+from apikeys.models import APIKey
+from common.ids import uuid7
+
+EVERYTHING = list(services.PERMISSIONS)
+
+
+def make_person(*, organization: Organization | None = None, role: str = "owner", **fields: Any) -> User:
+    """A person: owner of an organization of their own, and of `organization` a member with `role` if it is given."""
+    values = {"name": "Ada Lovelace", "platform_role": "developer", **fields}
+    user = User.objects.create_user(f"{uuid7()}@example.org", "a long password", **values)
+    accounts.ensure_personal_organization(user=user)
+    if organization is not None:
+        Membership.objects.create(organization=organization, user=user, role=role)
+    return user
+
+
+def make_key(
+    *, user: User | None = None, organization: Organization | None = None, **values: Any
+) -> tuple[APIKey, str]:
+    user = user or make_person()
+    organization = organization or user.personal_organization
+    return services.issue_key(organization=organization, user=user, **{"name": "production", **values})
