@@ -1,7 +1,6 @@
 """Mail into a folder."""
 
 import email
-import os
 import re
 import stat
 import subprocess
@@ -68,14 +67,7 @@ def test_a_name_tells_the_time():
     assert file_name("<12345@example.org>").startswith("20260131T235959.123Z-")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_folder_that_cannot_be_written_is_an_error(folder: Path):
-    folder.mkdir(mode=0o500)
-    with pytest.raises(OSError, match="Permission"):
-        EmailMessage("Hello", "Hello", to=["anna@example.org"]).send()
-
-
-def test_a_full_disk_leaves_nothing_behind(folder: Path):
+def test_a_folder_that_cannot_be_made_is_an_error(folder: Path):
     folder.parent.joinpath("mail box").write_text("a file where the folder should be")
     with pytest.raises(OSError, match="mail box"):
         EmailMessage("Hello", "Hello", to=["anna@example.org"]).send()
