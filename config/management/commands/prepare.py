@@ -7,6 +7,8 @@ from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand
 
+UNUSED = ["redoc"]  # the other reader of API documents in drf-spectacular's package
+
 
 class Command(BaseCommand):
     help = "Bring the database, the static files and the demo in step with the code, in one process. Safe to repeat."
@@ -26,7 +28,7 @@ class Command(BaseCommand):
         if note.is_file() and note.read_text() == digest:
             return
         self.tell("Collecting static files")
-        call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+        call_command("collectstatic", interactive=False, clear=True, ignore_patterns=UNUSED, verbosity=0)
         note.write_text(digest)
 
     def tell(self, text: str) -> None:
@@ -37,7 +39,7 @@ class Command(BaseCommand):
 def _sources_digest() -> str:
     digest = hashlib.sha256(repr(settings.STORAGES["staticfiles"]).encode())
     for finder in get_finders():
-        for path, storage in sorted(finder.list([]), key=lambda found: found[0]):
+        for path, storage in sorted(finder.list(UNUSED), key=lambda found: found[0]):
             found = Path(storage.path(path)).stat()
             digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
     return digest.hexdigest()
