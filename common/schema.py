@@ -7,6 +7,7 @@ the problems of its own with `problems = (InsufficientCredit, …)`.
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -172,6 +173,9 @@ class AutoSchema(SpectacularAutoSchema):
         name = self._url_name.rpartition(":")[2] or "_".join(self._tokenize_path())
         return f"{self.method.lower()}_{name}".replace("-", "_").replace(".", "_")
 
+    def get_tags(self) -> list[str]:
+        return ["gateway"] if speaks_openai(self.path) else super().get_tags()
+
     def get_summary(self) -> str:
         return self._docstring()[0] or self.get_operation_id().replace("_", " ").capitalize()
 
@@ -275,7 +279,7 @@ def _response(status: int) -> dict[str, Any]:
     if status == 401:
         headers["WWW-Authenticate"] = {"schema": {"type": "string"}}
     return {
-        "description": "; ".join(str(problem.title) for problem in problems) + ".",
+        "description": HTTPStatus(status).phrase,
         "headers": headers,
         "content": {
             CONTENT_TYPE: {

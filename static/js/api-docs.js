@@ -1,5 +1,15 @@
 // Starts Swagger UI on /api/docs. A file of its own, because the page's policy allows no inline script.
 const place = document.getElementById("swagger-ui");
+const root = document.documentElement;
+const night = matchMedia("(prefers-color-scheme: dark)");
+
+function followTheme() {
+  root.classList.toggle("dark-mode", root.dataset.theme ? root.dataset.theme === "dark" : night.matches);
+}
+
+followTheme();
+night.addEventListener("change", followTheme);
+new MutationObserver(followTheme).observe(root, { attributeFilter: ["data-theme"] });
 
 SwaggerUIBundle({
   url: place.dataset.schema,
