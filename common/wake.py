@@ -1,9 +1,12 @@
 """Ask a worker to run a sweep now instead of at its next tick."""
 
 import logging
+import os
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 from celery import current_app
@@ -13,21 +16,30 @@ logger = logging.getLogger(__name__)
 
 QUIET_SECONDS = 5.0  # after a failure nothing is sent for a while: the clock runs the sweeps anyway
 
-_quiet_until = 0.0
-
 
 def wake(sweep: Callable[..., Any]) -> None:
-    """After commit, nudge the task named `<app>.<sweep>`. Best effort: the row is the work."""
+    """After commit, nudge the task named `<app>.<sweep>`. Best effort and without waiting: the row is the work."""
     app = sweep.__module__.partition(".")[0]
-    transaction.on_commit(partial(_send, f"{app}.{sweep.__name__}"), robust=True)
+    name = f"{app}.{sweep.__name__}"
+    transaction.on_commit(lambda: _sender(os.getpid()).put(name), robust=True)
 
 
-def _send(name: str) -> None:
-    global _quiet_until
-    if time.monotonic() < _quiet_until:
-        return
-    try:
-        current_app.send_task(name, retry=False, ignore_result=True)
-    except Exception as error:  # whatever a broker can raise, the transaction has been committed
-        _quiet_until = time.monotonic() + QUIET_SECONDS
-        logger.warning("Could not wake %s: %s", name, type(error).__name__)
+@cache
+def _sender(pid: int) -> SimpleQueue[str]:
+    """The queue of this process and the thread that empties it: a broker that hangs holds up nobody's request."""
+    names: SimpleQueue[str] = SimpleQueue()
+    Thread(target=_send, args=(names,), name="wake", daemon=True).start()
+    return names
+
+
+def _send(names: SimpleQueue[str]) -> None:
+    while True:
+        burst = {names.get()}
+        while not names.empty():
+            burst.add(names.get())
+        try:
+            for name in burst:
+                current_app.send_task(name, retry=False, ignore_result=True)
+        except Exception as error:  # whatever a broker can raise
+            logger.warning("The broker does not answer (%s); sweeps wait for the clock", type(error).__name__)
+            time.sleep(QUIET_SECONDS)
