@@ -58,7 +58,7 @@ class Cluster:
         identifiers = {key: sql.Identifier(name) for key, name in names.items()}
         with psycopg.connect(self.postgresql.url(SUPERUSER, "postgres"), autocommit=True) as connection:
             for statement in statements:
-                cursor = connection.execute(sql.SQL(statement).format(**identifiers))  # type: ignore[arg-type]
+                cursor = connection.execute(sql.SQL(statement).format(**identifiers))
             return cursor.fetchall() if cursor.description else []
 
     def clone(self, name: str) -> None:

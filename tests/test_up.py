@@ -116,9 +116,9 @@ def mode_of(path: Path) -> str:
     return oct(stat.S_IMODE(path.stat().st_mode))
 
 
-def run_up(var: Path, **environment: str) -> tuple[int, str]:
+def run_up(var: Path, port: str = "") -> tuple[int, str]:
     """For starts that are expected to be refused."""
-    launcher = Launcher(var, **environment)
+    launcher = Launcher(var, PORT=port)
     return launcher.process.wait(60), launcher.said()
 
 
@@ -144,7 +144,9 @@ def test_the_life_of_an_instance(var: Path, started: list[Launcher]) -> None:
     assert code == 1
     assert f"Agorai runs already at {url} (process {first.process.pid})" in said
 
-    owner_url = re.search(r"^DATABASE_OWNER_URL=(.*)$", (var / "run" / "environment").read_text(), re.M)[1]
+    found = re.search(r"^DATABASE_OWNER_URL=(.*)$", (var / "run" / "environment").read_text(), re.M)
+    assert found
+    owner_url = found[1]
     with psycopg.connect(owner_url, autocommit=True) as connection:
         connection.execute("create table kept (number int)")
         connection.execute("insert into kept values (42)")
@@ -210,7 +212,7 @@ def test_a_file_in_place_of_the_directory_is_not_touched(var: Path, started: lis
 
 @pytest.mark.parametrize("port", ["eight", "0", "65536", "-1"])
 def test_a_port_that_is_none_is_refused(var: Path, started: list[Launcher], port: str) -> None:
-    code, said = run_up(var, PORT=port)
+    code, said = run_up(var, port)
     assert (code, said) == (1, f"make up: PORT is {port!r}, but must be a number from 1 to 65535.\n")
     assert not var.exists()
 

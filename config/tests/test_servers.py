@@ -43,6 +43,7 @@ def postgresql(directory: Path) -> PostgreSQL:
 def launch(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
     """A launcher in a process of its own, and the pid of its server."""
     process = spawn([sys.executable, "-c", LAUNCH, str(directory)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout is not None
     with process.stdout:
         return process, int(process.stdout.readline())
 
@@ -142,6 +143,7 @@ def test_valkey_keeps_what_it_was_told_over_a_kill(directory):
     with redis.Redis.from_url(server.url()) as client:
         client.set("kept", "yes")
     time.sleep(1.1)  # the log is synced every second
+    assert server.process is not None
     server.process.kill()
     server.process.wait()
     server.start()
