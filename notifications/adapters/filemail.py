@@ -45,13 +45,20 @@ class EmailBackend(BaseEmailBackend):
         mime = message.message()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / file_name(str(mime["Message-ID"]))
-        draft = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(mime.as_bytes())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+            _write_whole(path, mime.as_bytes(), draft_folder=self._folder.parent)  # so that no reader ever sees a draft
+        except OSError:  # not ours to write, or another file system
+            _write_whole(path, mime.as_bytes(), draft_folder=self._folder)
+
+
+def _write_whole(path: Path, content: bytes, *, draft_folder: Path) -> None:
+    draft = draft_folder / f".{path.name}.{os.getpid()}.part"
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def file_name(message_id: str) -> str:

@@ -1,6 +1,7 @@
 """Mail into a folder."""
 
 import email
+import os
 import re
 import stat
 import subprocess
@@ -79,3 +80,18 @@ def test_a_folder_that_cannot_be_made_is_an_error(folder: Path):
 def test_nobody_to_write_to(folder: Path):
     assert EmailMessage("Hello", "Hello").send() == 0
     assert not folder.exists()
+
+
+def test_no_draft_is_ever_in_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[list[str]] = []
+    replace = Path.replace
+
+    def look_and_replace(draft: Path, path: Path) -> Path:
+        seen.append(os.listdir(folder))
+        return replace(draft, path)
+
+    monkeypatch.setattr(Path, "replace", look_and_replace)
+    EmailMessage("Hello", "Hello", to=["anna@example.org"]).send()
+    assert seen == [[]]
+    assert [path.suffix for path in folder.iterdir()] == [".eml"]
+    assert list(folder.parent.iterdir()) == [folder]
