@@ -120,6 +120,10 @@ class Limiter:
             return self._fallback.decide([bucket])[0]
         return _decide([bucket], reply)[0]
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
 
 class AsyncLimiter:
     """The asynchronous front, for the gateway. Reconnects by itself; one per event loop."""

@@ -22,6 +22,20 @@ def valkey(tmp_path):
     server.stop()
 
 
+@pytest.fixture
+def limiter(valkey):
+    limiter = Limiter(valkey.url())
+    yield limiter
+    limiter.close()
+
+
+@pytest.fixture
+async def async_limiter(valkey):
+    limiter = AsyncLimiter(valkey.url())
+    yield limiter
+    await limiter.close()
+
+
 def _hammer(url, attempts, threads, barrier, admitted):
     limiter = Limiter(url)
     barrier.wait()
@@ -43,32 +57,27 @@ def test_three_processes_admit_exactly_the_limit(valkey):
     assert sum(answers) == 10
 
 
-async def test_one_round_trip_decides_for_many_keys_in_order(valkey):
-    limiter = AsyncLimiter(valkey.url())
+async def test_one_round_trip_decides_for_many_keys_in_order(async_limiter):
     slow = Bucket("slow", limit=2, period_seconds=100, name="key")
     buckets = [slow, Bucket("fast", limit=1000, period_seconds=100), slow, slow]
-    first, fast, second, third = await limiter.check_many(buckets)
+    first, fast, second, third = await async_limiter.check_many(buckets)
     assert (first.allowed, first.remaining, first.reset_seconds, first.retry_after_seconds) == (True, 1, 50, 0)
     assert (fast.allowed, fast.remaining, fast.reset_seconds) == (True, 999, 1)
     assert (second.allowed, second.remaining, second.reset_seconds) == (True, 0, 100)
     assert (third.allowed, third.remaining, third.reset_seconds, third.retry_after_seconds) == (False, 0, 100, 50)
     assert third.name == "key"
-    await limiter.close()
 
 
-async def test_both_fronts_share_the_buckets_and_leave_nothing_behind(valkey):
-    asynchronous, synchronous = AsyncLimiter(valkey.url()), Limiter(valkey.url())
+async def test_both_fronts_share_the_buckets_and_leave_nothing_behind(valkey, limiter, async_limiter):
     bucket = Bucket("shared", limit=2, period_seconds=600)
-    assert (await asynchronous.check_many([bucket]))[0].allowed
-    assert synchronous.check(bucket).allowed
-    assert not (await asynchronous.check_many([bucket]))[0].allowed
+    assert (await async_limiter.check_many([bucket]))[0].allowed
+    assert limiter.check(bucket).allowed
+    assert not (await async_limiter.check_many([bucket]))[0].allowed
     with redis.Redis.from_url(valkey.url()) as client:
         assert [client.pttl(key) > 0 for key in client.scan_iter()] == [True]
-    await asynchronous.close()
 
 
-def test_no_window_admits_more_than_the_burst_and_the_refill(valkey):
-    limiter = Limiter(valkey.url())
+def test_no_window_admits_more_than_the_burst_and_the_refill(limiter):
     bucket = Bucket("steady", limit=100, period_seconds=1, burst=5)
     admitted = []
     until = time.monotonic() + 0.6
@@ -81,8 +90,7 @@ def test_no_window_admits_more_than_the_burst_and_the_refill(valkey):
     assert len(admitted) >= 30
 
 
-def test_a_clock_set_back_or_a_lowered_limit_locks_nobody_out_for_longer_than_a_bucket(valkey):
-    limiter = Limiter(valkey.url())
+def test_a_clock_set_back_or_a_lowered_limit_locks_nobody_out_for_longer_than_a_bucket(valkey, limiter):
     with redis.Redis.from_url(valkey.url()) as client:
         client.set("limit:a", (int(time.time()) + 10**6) * 10**6)
     refused = limiter.check(Bucket("a", limit=10, period_seconds=10))
@@ -90,8 +98,7 @@ def test_a_clock_set_back_or_a_lowered_limit_locks_nobody_out_for_longer_than_a_
     assert refused.retry_after_seconds == 1
 
 
-def test_waiting_as_long_as_told_suffices(valkey):
-    limiter = Limiter(valkey.url())
+def test_waiting_as_long_as_told_suffices(limiter):
     bucket = Bucket("patient", limit=2, period_seconds=2)
     while (decision := limiter.check(bucket)).allowed:
         pass
@@ -99,8 +106,7 @@ def test_waiting_as_long_as_told_suffices(valkey):
     assert limiter.check(bucket).allowed
 
 
-def test_a_flushed_script_cache_does_not_matter(valkey):
-    limiter = Limiter(valkey.url())
+def test_a_flushed_script_cache_does_not_matter(valkey, limiter):
     bucket = Bucket("script", limit=2, period_seconds=600)
     assert limiter.check(bucket).allowed
     with redis.Redis.from_url(valkey.url()) as client:
@@ -110,11 +116,10 @@ def test_a_flushed_script_cache_does_not_matter(valkey):
 
 
 @pytest.mark.parametrize("outage", ["killed", "frozen", "password"])
-async def test_an_outage_neither_opens_nor_closes_the_door(valkey, outage, caplog):
-    asynchronous, synchronous = AsyncLimiter(valkey.url()), Limiter(valkey.url())
+async def test_an_outage_neither_opens_nor_closes_the_door(valkey, limiter, async_limiter, outage, caplog):
     bucket = Bucket("outage", limit=20, period_seconds=600)
-    assert (await asynchronous.check_many([bucket]))[0].allowed
-    assert synchronous.check(bucket).allowed
+    assert (await async_limiter.check_many([bucket]))[0].allowed
+    assert limiter.check(bucket).allowed
 
     pid = valkey.process.pid
     if outage == "killed":
@@ -130,10 +135,10 @@ async def test_an_outage_neither_opens_nor_closes_the_door(valkey, outage, caplo
     decisions = []
     for _ in range(60):
         started = time.monotonic()
-        decisions += await asynchronous.check_many([bucket])
+        decisions += await async_limiter.check_many([bucket])
         slowest = max(slowest, time.monotonic() - started)
     assert sum(decision.allowed for decision in decisions) == 20  # the local bucket, once
-    assert sum(synchronous.check(bucket).allowed for _ in range(60)) == 20
+    assert sum(limiter.check(bucket).allowed for _ in range(60)) == 20
     assert slowest < 0.5
     assert "rate limits are local" in caplog.text
 
@@ -147,13 +152,12 @@ async def test_an_outage_neither_opens_nor_closes_the_door(valkey, outage, caplo
     await asyncio.sleep(BREAK_SECONDS * 1.2)
     back = Bucket("back", limit=1000, period_seconds=1000)
     for _ in range(2):  # the first may find out that its connection is dead
-        await asynchronous.check_many([back])
-        synchronous.check(back)
+        await async_limiter.check_many([back])
+        limiter.check(back)
         await asyncio.sleep(BREAK_SECONDS * 1.2)
-    await asynchronous.check_many([back])
-    synchronous.check(back)
+    await async_limiter.check_many([back])
+    limiter.check(back)
     with redis.Redis.from_url(valkey.url()) as client:
         assert client.exists("limit:back")
-        assert not asynchronous._fallback.is_open()
-        assert not synchronous._fallback.is_open()
-    await asynchronous.close()
+        assert not async_limiter._fallback.is_open()
+        assert not limiter._fallback.is_open()
