@@ -8,6 +8,7 @@ from accounts import services as accounts
 from accounts.models import Membership, Organization, User
 from apikeys import services
 from apikeys.models import APIKey
+from common import clock
 from common.ids import uuid7
 
 EVERYTHING = list(services.PERMISSIONS)
@@ -29,3 +30,13 @@ def make_key(
     user = user or make_person()
     organization = organization or user.personal_organization
     return services.issue_key(organization=organization, user=user, **{"name": "production", **values})
+
+
+def make_listing(publisher: Organization, *, is_public: bool = False) -> Any:
+    """A model of the catalogue, an app that this one does not import."""
+    ai_model = publisher.ai_models.create(name="Mood", slug="mood", description="Tells it.", category="other")
+    if is_public:
+        ai_model.current_version = ai_model.versions.create(version="1.0.0")
+        ai_model.status, ai_model.published_at = "published", clock.now()
+        ai_model.save()
+    return ai_model

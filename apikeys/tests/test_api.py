@@ -10,10 +10,9 @@ from django.test.utils import CaptureQueriesContext
 
 from apikeys import services
 from apikeys.models import APIKey
-from apikeys.tests.factories import make_key, make_person
+from apikeys.tests.factories import make_key, make_listing, make_person
 from common import clock
 from common.ids import encode, uuid7
-from marketplace.tests.factories import make_model
 
 pytestmark = pytest.mark.django_db
 
@@ -87,9 +86,9 @@ def test_every_limit_comes_back_as_it_was_given(alice):
 
 
 def test_models_are_named_by_id_or_slug_and_answered_as_ids(alice):
-    model = make_model(publisher=make_person().personal_organization, status="published")
-    hidden = make_model(publisher=make_person().personal_organization)
-    own = make_model(publisher=alice.organization)
+    model = make_listing(make_person().personal_organization, is_public=True)
+    hidden = make_listing(make_person().personal_organization)
+    own = make_listing(alice.organization)
     slug = f"{model.publisher.slug}:{model.slug}"
     body = {"name": "narrow", "allowed_models": [slug, slug.replace(":", "/"), model.public_id, own.public_id]}
     made = alice.post("/api/keys", body)

@@ -99,7 +99,7 @@ def example_of_schema(schema: Schema) -> Any:
         case "boolean":
             return False
         case _:
-            return {} if schema.get("properties") else None
+            return {}
 
 
 def _field(

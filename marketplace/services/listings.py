@@ -174,20 +174,18 @@ def publish(*, ai_model: AIModel, by_staff: bool) -> AIModel:
     Staff publish what is in review, and what they suspended. Others may where the site approves automatically, once
     calls have somewhere to go. Raises RoleRequired, WrongStatus, NotReadyToPublish.
     """
+    ai_model = _lock(ai_model)
     allowed: tuple[str, ...] = (Status.IN_REVIEW, Status.SUSPENDED)
     if not by_staff:
         if settings.PUBLISH_APPROVAL != "automatic":
-            raise RoleRequired(
-                "The staff of this site looks at every model before it is published.", required_roles=["staff"]
-            )
+            raise RoleRequired("The staff of this site looks at every model first.", required_roles=["staff"])
         allowed = EDITABLE_IN_PLACE
         if ai_model.status in allowed and not ai_model.is_callable:
             raise NotReadyToPublish("Calls have nowhere to go yet: set an endpoint first.")
     _check_ready(ai_model)
     at = clock.now()
-    published = _move(ai_model, allowed, Status.PUBLISHED, "published", published_at=ai_model.published_at or at)
-    ModelVersion.objects.filter(pk=published.current_version_id, published_at=None).update(published_at=at)
-    return published
+    ModelVersion.objects.filter(pk=ai_model.current_version_id, published_at=None).update(published_at=at)
+    return _move(ai_model, allowed, Status.PUBLISHED, "published", published_at=ai_model.published_at or at)
 
 
 @transaction.atomic
