@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, TypedDict
 from zoneinfo import ZoneInfo
 
-from django.db.models import Count, F, Q, Sum, Value
+from django.db.models import CharField, Count, F, Q, Sum, Value
 from django.db.models.functions import Concat, TruncDay, TruncHour, TruncMonth
 
 from accounts.models import Organization
@@ -19,7 +19,10 @@ GRANULARITIES = (*TRUNCATIONS, "total")
 
 #: Dimension -> the columns that stand for it in a bucket.
 DIMENSIONS: dict[str, dict[str, Any]] = {
-    "model": {"model_id": F("ai_model_id"), "model": Concat("publisher__slug", Value("/"), "ai_model__slug")},
+    "model": {
+        "model_id": F("ai_model_id"),
+        "model": Concat("publisher__slug", Value("/"), "ai_model__slug", output_field=CharField()),
+    },
     "key": {"key_id": F("api_key_id"), "key": F("api_key__name")},
     "version": {"model_id": F("ai_model_id"), "version_number": F("version__version")},
     "status": {"status": F("http_status")},

@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from billing.models import UsageEvent
-from common.admin import ReadOnlyAdmin
+from common.readonly import ReadOnlyAdmin
 
 
 @admin.register(UsageEvent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from common.admin import ReadOnlyAdmin
+from common.readonly import ReadOnlyAdmin
 from gateway.models import Endpoint, Invocation
 
 

@@ -22,8 +22,7 @@ from accounts.models import Organization
 from apikeys.models import scopes_of_role
 from billing.services import ensure_account
 from gateway.services.endpoints import Target, target_of_row
-from marketplace.models import Price
-from marketplace.querysets import PUBLIC_STATUSES
+from marketplace.models import PUBLIC_STATUSES, Price
 
 TTL_SECONDS = 1.0
 DEFAULT_RATE_LIMIT = 600  # calls a minute
