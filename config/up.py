@@ -48,7 +48,8 @@ class Signals:
         self.ending_since: float | None = None
         self.hurry = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self.receive)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means what it says
+                signal.signal(number, self.receive)
 
     def receive(self, number: int, frame: object) -> None:
         if self.ending_since is None:
@@ -177,8 +178,8 @@ class Supervisor:
         models_url = f"http://127.0.0.1:{models_port}"
         chosen = {name: value for name, value in self.choose(models_url).items() if name not in self.given}
         self.environment = {
-            **chosen,
             **os.environ,
+            **chosen,
             "AGORAI_VAR": str(self.var.path),
             "DEMO_UPSTREAM_URL": models_url,
             "PYTHONUNBUFFERED": "1",
@@ -254,7 +255,7 @@ class Supervisor:
         while process.poll() is None:
             self.pump(0.1)
             self.look_after()
-            if time.monotonic() - told_at > 10:
+            if time.monotonic() - told_at > 5:
                 told_at = time.monotonic()
                 self.say("Still preparing")
         self.pump(0)
@@ -292,7 +293,8 @@ class Supervisor:
         """End every child, those who use others first. A second Ctrl-C takes the patience away."""
         self.signals.end()
         self.parts.clear()
-        self.say("Stopping")
+        if self.processes:
+            self.say("Stopping")
         self.var.announce("stopping", url=self.url)
         self.end({"prepare", "web", "worker"}, max(_WEB_SECONDS, _WORKER_SECONDS))
         self.end({"models"}, 3)
@@ -403,5 +405,9 @@ def main() -> int:
         return 0
     except Failure as failure:
         sys.stderr.write(f"make up: {failure}\n")
+        return 1
+    except OSError as error:
+        what = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+        sys.stderr.write(f"make up: {what}.\n")
         return 1
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -92,7 +93,8 @@ class Var:
         """Write beside the lock what a second launcher should know."""
         assert self._lock is not None
         text = json.dumps({"pid": os.getpid(), "state": state, **facts}).encode()
-        os.pwrite(self._lock, text.ljust(512), 0)
+        with contextlib.suppress(OSError):  # a full disk does not keep a run from ending
+            os.pwrite(self._lock, text.ljust(512), 0)
 
     def release(self) -> None:
         """Forget this run: it stopped cleanly."""
