@@ -14,8 +14,8 @@ from django.utils.translation import ngettext
 
 from accounts import services
 from accounts.models import Budget, EmailCode, Membership, Organization, RefreshFamily, User
-from common.readonly import ReadOnlyAdmin
 from common.money import display, to_decimal, to_nano
+from common.readonly import ReadOnlyAdmin
 
 
 class MembershipInline(admin.TabularInline):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import ClassVar
+
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower, Now
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from accounts.querysets import BudgetQuerySet, OrganizationQuerySet, UserManager
@@ -31,7 +36,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     updated_at = models.DateTimeField(auto_now=True)
 
     USERNAME_FIELD = "email"
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     objects = UserManager()
 
@@ -59,6 +64,18 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def get_short_name(self) -> str:
         return self.name.split(" ")[0]
+
+    def get_session_auth_hash(self) -> str:
+        """What a session must carry to stand: it changes with the password and with `session_version`."""
+        return self._session_hash(None)
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        for secret in settings.SECRET_KEY_FALLBACKS:
+            yield self._session_hash(secret)
+
+    def _session_hash(self, secret: str | bytes | None) -> str:
+        value = f"{self.session_version}:{self.password}"
+        return salted_hmac("accounts.User.session", value, secret=secret, algorithm="sha256").hexdigest()
 
 
 class Organization(models.Model):
@@ -190,7 +207,10 @@ class Budget(models.Model):
 
 
 class EmailCode(models.Model):
-    """A short-lived proof of reading a mailbox: a code to type, or a reset token in a link. Stored as a keyed hash."""
+    """A short-lived proof of reading the mailbox `email`: a code to type, or a reset token in a link.
+
+    Stored as a keyed hash. It proves that one address, which need not be the one the user signs in with.
+    """
 
     class Purpose(models.TextChoices):
         VERIFY_EMAIL = "verify_email", _("Verify an e-mail address")
@@ -201,6 +221,7 @@ class EmailCode(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, models.CASCADE, related_name="email_codes")
+    email = models.EmailField(max_length=254)
     purpose = models.CharField(max_length=14, choices=Purpose)
     digest = models.BinaryField(max_length=32)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -214,9 +235,10 @@ class EmailCode(models.Model):
             models.CheckConstraint(
                 condition=Q(purpose__in=["verify_email", "login", "reset_password"]), name="email_code_purpose"
             ),
+            models.CheckConstraint(condition=Q(email=Lower("email")), name="email_code_email_is_lower_case"),
         ]
         indexes = [
-            models.Index(fields=["user", "purpose", "-id"], name="email_code_newest"),
+            models.Index(fields=["user", "purpose", "-expires_at"], name="email_code_newest"),
             models.Index(fields=["digest"], name="email_code_digest"),
         ]
 
@@ -225,11 +247,14 @@ class EmailCode(models.Model):
 
 
 class RefreshFamily(models.Model):
-    """One sign-in of an API client: the chain of its refresh tokens. Reuse of a spent token ends the whole family."""
+    """One sign-in of an API client: the chain of its refresh tokens. Reuse of a spent token ends the whole family.
+
+    `client` is the fingerprint of whoever used the chain last: a keyed hash of address and user agent.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, models.CASCADE, related_name="refresh_families")
-    client = models.CharField(max_length=64)  # fingerprint: keyed hash of address and user agent
+    client = models.CharField(max_length=64)
     revoked_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=20, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -248,15 +273,18 @@ class RefreshFamily(models.Model):
 
 
 class RefreshToken(models.Model):
-    """One link of a family. Only its keyed hash is stored; `parent` is unique, so a token has one successor."""
+    """One link of a family. Only its keyed hash is stored; `parent` is unique, so a token has one successor.
+
+    An expired parent is deleted from under its successor, hence SET_NULL.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     family = models.ForeignKey(RefreshFamily, models.CASCADE, related_name="tokens")
-    parent = models.OneToOneField("self", models.CASCADE, null=True, blank=True, related_name="successor")
+    parent = models.OneToOneField("self", models.SET_NULL, null=True, blank=True, related_name="successor")
     digest = models.BinaryField(max_length=32, unique=True)
     used_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField()
-    sealed = models.BinaryField(null=True, blank=True)  # the token itself, for the ten seconds of grace
+    sealed = models.BinaryField(null=True, blank=True)  # the token itself, while its parent's ten seconds of grace run
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     def __str__(self) -> str:

@@ -1,11 +1,11 @@
-
-import accounts.querysets
-import common.ids
 import django.db.models.deletion
 import django.db.models.functions.datetime
 import django.db.models.functions.text
 from django.conf import settings
 from django.db import migrations, models
+
+import accounts.querysets
+import common.ids
 
 
 class Migration(migrations.Migration):

@@ -1,0 +1,105 @@
+"""How people are known: an access token in the API, and allauth's pages with our codes, mails and secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from django.conf import settings
+from rest_framework.authentication import BaseAuthentication
+
+from accounts import services
+from common.problems import MalformedCredentials
+from common.sealing import open_sealed, seal
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from rest_framework.request import Request
+
+    from accounts.models import User
+
+API_KEY_BEGINS_WITH = "agr_"
+_JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+
+
+class JWTAuthentication(BaseAuthentication):
+    """`Authorization: Bearer eyJ…`. A bearer that is an API key is another class's business."""
+
+    def authenticate(self, request: Request) -> tuple[User, services.AccessToken] | None:
+        scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or token.startswith(API_KEY_BEGINS_WITH):
+            return None
+        if not _JWT.fullmatch(token):
+            raise MalformedCredentials()
+        return services.find_bearer(token)
+
+    def authenticate_header(self, request: Request) -> str:
+        return f'Bearer realm="{settings.SITE_NAME}"'
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    """Codes are rows of ours, shared with the API, and mail goes through the outbox.
+
+    What allauth keeps in the session as the code stays empty; the forms ask the services.
+    """
+
+    #: allauth's notice -> ours. An empty name: the service that made the change has mailed already.
+    NOTICES = {
+        "account/email/email_changed": "email_changed",
+        "account/email/email_deleted": "email_deleted",
+        "account/email/password_changed": "",
+        "account/email/password_reset": "",
+        "account/email/password_set": "",
+        "mfa/email/recovery_codes_generated": "recovery_codes_generated",
+        "mfa/email/totp_activated": "totp_activated",
+        "mfa/email/totp_deactivated": "totp_deactivated",
+    }
+
+    def clean_email(self, email: str) -> str:
+        return services.clean_email(email)
+
+    def generate_email_verification_code(self) -> str:
+        return ""
+
+    def send_confirmation_mail(self, request: HttpRequest, emailconfirmation: Any, signup: bool) -> None:
+        if not getattr(request, "code_is_mailed", False):  # set by the sign-up form, whose service mails
+            services.mail_verification_code(user=emailconfirmation.user, email=emailconfirmation.email)
+
+    def send_account_already_exists_mail(self, email: str) -> None:
+        """`register_user` has done so."""
+
+    def send_notification_mail(
+        self, template_prefix: str, user: Any, context: dict[str, Any] | None = None, email: str | None = None
+    ) -> None:
+        kind = self.NOTICES[template_prefix]
+        if kind:
+            facts = {name: value for name, value in (context or {}).items() if isinstance(value, str)}
+            services.mail_notice(user=user, kind=kind, email=email or "", **facts)
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        raise NotImplementedError(f"The mail {template_prefix} has no words of ours.")
+
+    def set_password(self, user: Any, password: str) -> None:
+        services.change_password(user=user, password=password)
+
+
+class MFAAdapter(DefaultMFAAdapter):
+    """The secrets of second factors are sealed; the database alone does not give them away."""
+
+    CONTEXT = "mfa.authenticator"
+
+    def encrypt(self, text: str) -> str:
+        return seal(text.encode(), self.CONTEXT).hex()
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return open_sealed(bytes.fromhex(encrypted_text), self.CONTEXT).decode()
+
+
+class ResetTokens:
+    """allauth's token generator for the links in mails: the tokens are rows of ours."""
+
+    def check_token(self, user: User, token: str) -> bool:
+        return services.is_reset_token_of(user=user, token=token)

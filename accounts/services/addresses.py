@@ -1,0 +1,49 @@
+"""E-mail addresses: their one spelling, and whose they are."""
+
+from __future__ import annotations
+
+from allauth.account.models import EmailAddress
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+
+from accounts.errors import CodeInvalid
+from accounts.models import User
+from accounts.services.codes import CODE_FAULT
+from accounts.services.locks import lock
+
+
+def clean_email(text: str) -> str:
+    """The one spelling of an address that we store and look up. Raises Django's ValidationError."""
+    stripped = text.strip()
+    if not stripped.isascii():
+        raise ValidationError(_("Use ASCII letters; an international domain in its xn-- form."), code="not_ascii")
+    email = stripped.lower()
+    if len(email) > 254:
+        raise ValidationError(_("Enter a valid email address."), code="invalid")
+    validate_email(email)
+    return email
+
+
+def find_owner(email: str) -> User | None:
+    """Whose address this is: the user who has verified it, else the one who signed up with it."""
+    proved = EmailAddress.objects.filter(email=email, verified=True).select_related("user").first()
+    return proved.user if proved else User.objects.filter(email=email).first()
+
+
+def is_verified(user: User, email: str) -> bool:
+    return bool(EmailAddress.objects.filter(user=user, email=email, verified=True).exists())
+
+
+@transaction.atomic
+def mark_verified(*, user: User, email: str) -> None:
+    """The user has read a mail at this address.
+
+    Raises CodeInvalid when somebody else has verified the address meanwhile.
+    """
+    lock("email", email)
+    if EmailAddress.objects.filter(email=email, verified=True).exclude(user=user).exists():
+        raise CodeInvalid(errors=[CODE_FAULT])
+    is_primary = not EmailAddress.objects.filter(user=user, primary=True).exclude(email=email).exists()
+    EmailAddress.objects.update_or_create(user=user, email=email, defaults={"verified": True, "primary": is_primary})

@@ -1,0 +1,119 @@
+"""What an organization, a deployment or a key may spend. The gateway's SQL functions move `spent` and `held`; nobody
+here does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from accounts.models import Budget, Organization
+from accounts.services.locks import lock
+from common.clock import now
+
+SPEND_LIMIT, CREDIT = Budget.Purpose.SPEND_LIMIT, Budget.Purpose.CREDIT
+LIFETIME = Budget.Window.LIFETIME
+
+
+@transaction.atomic
+def set_spend_limit(
+    *, subject_kind: str, subject_id: UUID, limit_nano: int | None, window: str = Budget.Window.MONTH, time_zone: str
+) -> Budget | None:
+    """Limit what a subject may spend in a window of its calendar; None lifts the limit. Returns the row in force.
+
+    limit_nano: >= 0, nano-units of the instance's currency. What the present window has spent and holds stays counted,
+    also when the same limit was lifted meanwhile. Another window or zone is another limit, which replaces this one.
+    """
+    lock("budget", str(subject_id))
+    at = now()
+    rows = Budget.objects.of_subject(subject_id).filter(purpose=SPEND_LIMIT)
+    wanted = rows.filter(window=window, time_zone=time_zone)
+    if limit_nano is None:
+        _close(rows.filter(closed_at=None), at)
+        return None
+    _close(rows.filter(closed_at=None).exclude(pk__in=wanted.values("pk")), at)
+    _make_successors([subject_id], at)
+    starts_at, ends_at = window_at(window, time_zone, at)
+    current: Budget | None = wanted.filter(starts_at=starts_at).order_by("closed_at").last()
+    if current is None:
+        return Budget.objects.create(
+            subject_kind=subject_kind,
+            subject_id=subject_id,
+            purpose=SPEND_LIMIT,
+            window=window,
+            time_zone=time_zone,
+            starts_at=starts_at,
+            ends_at=ends_at,
+            limit=limit_nano,
+        )
+    current.limit, current.closed_at = limit_nano, None
+    current.save(update_fields=["limit", "closed_at"])
+    return current
+
+
+@transaction.atomic
+def change_limit(*, budget: Budget, limit_nano: int) -> None:
+    """Give one row another limit. limit_nano: >= 0; below what is spent, nothing more fits."""
+    Budget.objects.filter(pk=budget.pk).update(limit=limit_nano)
+
+
+@transaction.atomic
+def ensure_credit(*, organization: Organization, limit_nano: int) -> Budget:
+    """The organization's credit, opened with `limit_nano` if there is none yet; an existing one is left as it is."""
+    lock("budget", str(organization.pk))
+    rows = Budget.objects.of_subject(organization.pk).filter(purpose=CREDIT, closed_at=None)
+    existing: Budget | None = rows.first()
+    if existing is not None:
+        return existing
+    starts_at, _ = window_at(LIFETIME, "UTC", now())
+    return Budget.objects.create(
+        subject_kind=Budget.SubjectKind.ORGANIZATION,
+        subject_id=organization.pk,
+        purpose=CREDIT,
+        window=LIFETIME,
+        starts_at=starts_at,
+        limit=limit_nano,
+    )
+
+
+@transaction.atomic
+def current_budgets(subject_ids: Iterable[UUID]) -> list[Budget]:
+    """Every limit and credit of these subjects that is in force now, in the window of now: the rows that are enforced.
+
+    A window that has turned since the last call gets its row here, so that the number shown is the one that counts.
+    """
+    ids = list(subject_ids)
+    at = now()
+    _make_successors(ids, at)
+    return list(Budget.objects.filter(subject_id__in=ids).in_force(at).order_by("subject_id", "purpose", "id"))
+
+
+def window_at(window: str, time_zone: str, at: datetime) -> tuple[datetime, datetime | None]:
+    """The calendar window that holds `at`: [starts_at, ends_at), or without an end."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT starts_at, ends_at FROM budget_window(%s, %s, %s)", [window, time_zone, at])
+        starts_at, ends_at = cursor.fetchone()
+    return starts_at, ends_at
+
+
+def _make_successors(subject_ids: list[UUID], at: datetime) -> None:
+    """Let the database replace each limit whose window is over by the row of the present window."""
+    turned = (
+        Budget.objects.filter(subject_id__in=subject_ids, closed_at=None)
+        .order_by("subject_id", "purpose", "window", "-starts_at")
+        .distinct("subject_id", "purpose", "window")
+        .values_list("pk", "ends_at")
+    )
+    over = [pk for pk, ends_at in turned if ends_at is not None and ends_at <= at]
+    if over:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT budget_in_force(b, %s) FROM unnest(%s::uuid[]) b", [at, over])
+
+
+def _close(rows: QuerySet[Budget], at: datetime) -> None:
+    """Locked in id order, as the gateway locks them."""
+    ids = list(rows.order_by("id").select_for_update(no_key=True).values_list("pk", flat=True))
+    Budget.objects.filter(pk__in=ids).update(closed_at=at)

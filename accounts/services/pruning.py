@@ -1,0 +1,14 @@
+"""Forgetting what no longer serves."""
+
+from __future__ import annotations
+
+from django.contrib.sessions.backends.db import SessionStore
+
+from accounts.services.codes import prune_email_codes
+from accounts.services.tokens import prune_families
+
+
+def prune_codes() -> int:
+    """Delete expired codes, ended sign-ins, spent tokens and expired sessions. Returns how many codes and tokens."""
+    SessionStore.clear_expired()
+    return prune_email_codes() + prune_families()

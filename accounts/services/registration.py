@@ -1,0 +1,109 @@
+"""Signing up, and proving that the address is one's own."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+
+from allauth.account.models import EmailAddress
+from django.contrib.auth.hashers import make_password
+from django.db import transaction
+
+from accounts.errors import CodeInvalid
+from accounts.models import EmailCode, User
+from accounts.services import codes, mails
+from accounts.services.addresses import clean_email, find_owner, is_verified, mark_verified
+from accounts.services.locks import lock
+from accounts.services.organizations import create_organization
+from accounts.services.passwords import check_password_rules
+from common.clock import now
+
+VERIFY = EmailCode.Purpose.VERIFY_EMAIL
+
+
+def register_user(*, email: str, password: str, name: str, organization: str | None = None) -> None:
+    """Sign up: a user, a personal organization (called `organization`, else `name`) and a code in the mail.
+
+    The answer and the work are the same whether or not the address is taken. The owner of a verified address is told
+    by mail. An address that nobody has verified belongs to whoever signed up last, since the code goes to the mailbox:
+    an earlier sign-up by somebody else leaves no password behind.
+    Raises ValidationFailed for a password that breaks the rules.
+    """
+    email = clean_email(email)
+    check_password_rules(password, User(email=email, name=name))
+    hashed = make_password(password)
+    with transaction.atomic():
+        lock("email", email)
+        at = now()
+        user = find_owner(email)
+        if user is None:
+            _mail_code(_open(email=email, hashed=hashed, name=name, organization=organization), email, at)
+            return
+        _open_and_forget(hashed=hashed, name=name, organization=organization, at=at)
+        if is_claimed(user, email):
+            if mails.may_mail(email):
+                mails.mail_account_exists(user=user, email=email)
+            return
+        user.password, user.name = hashed, name
+        user.save(update_fields=["password", "name", "updated_at"])
+        codes.cancel_codes(user=user, purpose=VERIFY, at=at)
+        _mail_code(user, email, at)
+
+
+@transaction.atomic
+def open_account(
+    *, email: str, password: str | None, name: str, organization: str | None = None, slug: str | None = None
+) -> User:
+    """An account whose address counts as verified, without a mail: for the demo, tests and operators' commands.
+
+    Raises IntegrityError when the address or the slug is taken.
+    """
+    email = clean_email(email)
+    user = _open(email=email, hashed=make_password(password), name=name, organization=organization, slug=slug)
+    mark_verified(user=user, email=email)
+    return user
+
+
+def verify_email(*, email: str, code: str) -> User:
+    """Take the code that was mailed at sign-up or login; the address counts as verified from now on.
+
+    Raises CodeInvalid, also for an unknown or already verified address.
+    """
+    user = User.objects.filter(email=email, is_active=True).first()
+    if user is None or EmailAddress.objects.is_verified(email):
+        raise CodeInvalid(errors=[codes.CODE_FAULT])
+    codes.claim_code(user=user, purpose=VERIFY, email=email, code=code)
+    mark_verified(user=user, email=email)
+    return user
+
+
+@transaction.atomic
+def mail_verification_code(*, user: User, email: str) -> None:
+    """A fresh code for an address of the user; the former one no longer counts. Silent beyond the hourly allowance."""
+    _mail_code(user, email, now())
+
+
+def is_claimed(user: User, email: str) -> bool:
+    """Whether the account is in use: its address is verified, or a command or the admin made it for somebody."""
+    return user.is_staff or user.last_login is not None or is_verified(user, email)
+
+
+def _mail_code(user: User, email: str, at: datetime) -> None:
+    if mails.may_mail(email):
+        mails.mail_code(user=user, email=email, code=codes.issue_code(user=user, purpose=VERIFY, email=email, at=at))
+
+
+def _open(*, email: str, hashed: str, name: str, organization: str | None, slug: str | None = None) -> User:
+    user = User.objects.create(email=email, password=hashed, name=name)
+    EmailAddress.objects.create(user=user, email=email, primary=True, verified=False)
+    create_organization(owner=user, name=organization or name, slug=slug, is_personal=True)
+    return user
+
+
+def _open_and_forget(*, hashed: str, name: str, organization: str | None, at: datetime) -> None:
+    """The work of a new account without the account, so that the time of the answer tells nothing."""
+    decoy = f"{secrets.token_hex(16)}@decoy.invalid"
+    with transaction.atomic():
+        user = _open(email=decoy, hashed=hashed, name=name, organization=organization)
+        codes.issue_code(user=user, purpose=VERIFY, email=decoy, at=at)
+        transaction.set_rollback(True)

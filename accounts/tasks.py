@@ -1,0 +1,10 @@
+"""The worker's door."""
+
+from celery import shared_task
+
+from accounts import services
+
+
+@shared_task(name="accounts.prune_codes")
+def prune_codes() -> int:
+    return services.prune_codes()
