@@ -57,7 +57,6 @@ ACCESS: dict[str, Policy] = {
     "api:model-submit": signed_in(write="models:write", **PUBLISHERS),
     "api:model-publish": signed_in(write="models:write", **PUBLISHERS),
     "api:model-deprecate": signed_in(write="models:write", **PUBLISHERS),
-    "api:model-deprecate": signed_in(write="models:write", **PUBLISHERS),
     "api:model-endpoint": signed_in("models:write", "models:write", **PUBLISHERS),
     "api:model-invoke": signed_in(write="models:invoke"),
     "api:requests": signed_in(RECEIPTS),
