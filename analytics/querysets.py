@@ -85,7 +85,8 @@ def next_boundary(at: datetime, granularity: str) -> datetime:
 
 def totals(organization: Organization, period: Period) -> Figures:
     """The whole period in one sum."""
-    return _calls(organization, period).aggregate(**FIGURES)  # type: ignore[return-value]
+    figures: Figures = _calls(organization, period).aggregate(**FIGURES)
+    return figures
 
 
 def usage(organization: Organization, period: Period, group_by: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -99,7 +100,11 @@ def usage(organization: Organization, period: Period, group_by: Sequence[str] = 
     truncate = TRUNCATIONS.get(period.granularity)
     if truncate is not None:
         columns["start"] = truncate("started_at", tzinfo=period.zone)
-    rows = list(calls.values(**columns).annotate(**FIGURES).order_by()) if columns else [totals(organization, period)]
+    rows: list[dict[str, Any]]
+    if columns:
+        rows = list(calls.values(**columns).annotate(**FIGURES).order_by())
+    else:
+        rows = [dict(totals(organization, period))]
     begin = period.start.astimezone(period.zone)
     for row in rows:
         row["start"] = max(row.get("start", begin), begin)

@@ -24,7 +24,7 @@ from gateway.models import Invocation
 
 RANGES = {"24h": ("hour", timedelta(hours=24)), "7d": ("day", timedelta(days=7)), "30d": ("day", timedelta(days=30))}
 DEFAULT_RANGE = "30d"
-GROUPS = {"model": "model", "key": "key", "status": "status"}
+GROUPS = ("model", "key", "status")
 LATEST_CALLS = 10
 CHARTED_MODELS = 5
 
@@ -34,8 +34,9 @@ def usage_page(request: HttpRequest) -> HttpResponse:
     """Spend, calls, errors and tokens of the organization, each number from the calls themselves."""
     organization = actor_of(request).organization
     ensure_account(organization)
-    chosen = request.GET.get("range") if request.GET.get("range") in RANGES else DEFAULT_RANGE
-    group = request.GET.get("by") if request.GET.get("by") in GROUPS else "model"
+    chosen, group = request.GET.get("range", ""), request.GET.get("by", "")
+    chosen = chosen if chosen in RANGES else DEFAULT_RANGE
+    group = group if group in GROUPS else GROUPS[0]
     granularity, length = RANGES[chosen]
     now = clock.now()
     zone = ZoneInfo(organization.time_zone)

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class ReadOnlyAdmin(admin.ModelAdmin[Any]):
     """To look at, not to touch: rows that only services and SQL functions write. Counts no whole table."""
 
     show_full_result_count = False

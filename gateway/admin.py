@@ -10,14 +10,14 @@ from gateway.models import Endpoint, Invocation
 
 @admin.register(Endpoint)
 class EndpointAdmin(ReadOnlyAdmin):
-    list_display = ["version", "model", "protocol", "url", "timeout_seconds", "updated_at"]
+    list_display = ["version", "listing", "protocol", "url", "timeout_seconds", "updated_at"]
     list_filter = ["protocol"]
     list_select_related = ["version__ai_model__publisher"]
     search_fields = ["url", "version__ai_model__name"]
     exclude = ["sealed_secret", "sealed_signing_key"]
 
     @admin.display(description="model")
-    def model(self, endpoint: Endpoint) -> str:
+    def listing(self, endpoint: Endpoint) -> str:
         ai_model = endpoint.version.ai_model
         return f"{ai_model.publisher.slug}/{ai_model.slug}"
 

@@ -13,7 +13,8 @@ from rest_framework.response import Response
 from common.pagination import page_response
 from common.problems import NotFound
 from common.rest import APIView
-from gateway.errors import GatewayElsewhere, ModelNotFound, ReceiptNotFound
+from gateway import errors
+from gateway.errors import EndpointRefused, GatewayElsewhere, ModelNotFound, ReceiptNotFound
 from gateway.models import Endpoint, Invocation
 from gateway.serializers import EndpointIn, EndpointOut, ReceiptOut, RequestQuery, openai_model
 from gateway.services import set_endpoint
@@ -25,6 +26,8 @@ MAX_LISTED = 1000
 
 class ModelEndpoint(APIView):
     """Where the calls of a model go. Its publisher's people alone may see or set it."""
+
+    problems = (EndpointRefused,)
 
     @extend_schema(responses=EndpointOut)
     def get(self, request: Request, ref: str) -> Response:
@@ -40,7 +43,7 @@ class ModelEndpoint(APIView):
         values = self.read(EndpointIn)
         if "max_cost" in values:
             values["max_cost_nano"] = values.pop("max_cost")
-        endpoint = set_endpoint(version=ai_model.current_version, **values)
+        endpoint = set_endpoint(ai_model=ai_model, **values)
         return Response(EndpointOut(endpoint).data)
 
     def _own_model(self, ref: str) -> AIModel:
@@ -76,6 +79,8 @@ class Requests(APIView):
 
 class Receipt(APIView):
     """What one call was, and why it cost what it cost."""
+
+    problems = (ReceiptNotFound,)
 
     @extend_schema(responses=ReceiptOut)
     def get(self, request: Request, id: UUID) -> Response:
@@ -115,12 +120,29 @@ class OpenAIModel(APIView):
         return Response(openai_model(row))
 
 
+CALL_PROBLEMS = (
+    errors.InsufficientCredit,
+    errors.SpendLimitReached,
+    errors.SubscriptionRequired,
+    errors.ModelNotAllowed,
+    errors.ModelNotFound,
+    errors.ModelNotCallable,
+    errors.UpstreamRejected,
+    errors.UpstreamFailed,
+    errors.UpstreamInvalidOutput,
+    errors.UpstreamBusy,
+    errors.UpstreamTimeout,
+)
+
+
 class Elsewhere(APIView):
     """The gateway's own addresses: `gateway.hotpath.app` answers them before Django is asked.
 
     They are named here for the access policy and the OpenAPI document. A request that does arrive was sent to the wrong
     process.
     """
+
+    problems = CALL_PROBLEMS
 
     def post(self, request: Request, **kwargs: Any) -> Response:
         raise GatewayElsewhere()

@@ -27,8 +27,8 @@ async def playground(request: HttpRequest, publisher: str, slug: str) -> HttpRes
     """Runs the model once with the posted form, and shows the model's page with what came back."""
     actor = await sync_to_async(_actor)(request)
     ai_model = await sync_to_async(find_model)(f"{publisher}:{slug}", organization=actor.organization)
-    schema = ai_model.current_version.input_schema
-    body, errors = body_of_form(schema, request.POST)
+    version = ai_model.current_version
+    body, errors = body_of_form(version.input_schema if version else {}, request.POST)
     run: dict[str, Any] = {}
     status = 200
     if not errors:

@@ -43,7 +43,7 @@ def reported(usage: Any, input_names: tuple[str, ...], output_names: tuple[str, 
         counts.append(found)
     if not any(name in usage for name in input_names + output_names):
         return None
-    return Usage(*counts)
+    return Usage(counts[0], counts[1])
 
 
 #: More tokens than any one call can have; a report above it is a mistake.

@@ -206,14 +206,14 @@ class Exchange:
                 detail = "Name the model as `publisher/name`." if name is None else "The model is named by a string."
                 raise ValidationFailed(errors=[{"pointer": "/model", "code": "required", "detail": detail}])
         else:
-            name = INVOKE.fullmatch(self._path)[1]  # type: ignore[index] it matched to get here
+            name = self._path.split("/")[3]  # /api/models/{name}/invoke
         return model_key(name)
 
     def _kind(self, listing: Listing, body: dict[str, Any]) -> str:
         """Refuses an address that does not fit the model's protocol."""
         if not self._is_v1:
             return kind_of(listing, body)
-        if listing.target.protocol != "openai":
+        if listing.endpoint.protocol != "openai":
             address = f"{settings.SITE_URL}/api/models/{encode('mdl', listing.id)}/invoke"
             raise WrongProtocol(f"This model is called at {address}.", fix_url=address)
         return KINDS[self._path]

@@ -17,7 +17,6 @@ from uuid import UUID
 import psycopg_pool
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from marketplace.services.schemas import validator_for, violations
 
 from apikeys.services import touch_keys
 from common.ids import encode, uuid7
@@ -33,6 +32,7 @@ from gateway.hotpath.snapshot import Caller, Listing, Snapshots
 from gateway.models import Invocation, Rule
 from gateway.services.budgets import refusal
 from gateway.services.calls import Reserve, Settle, cost_of
+from marketplace.services.schemas import validator_for, violations
 
 logger = logging.getLogger("gateway.call")
 
@@ -132,8 +132,7 @@ class Gateway:
             raise errors.ModelNotFound()
         if caller.allowed_models and listing.id not in caller.allowed_models:
             raise errors.ModelNotAllowed()
-        if listing.target is None or not listing.is_callable:
-            raise errors.ModelNotCallable()
+        _ = listing.endpoint  # or it is not callable
         if caller.mode == "test" and not listing.test_enabled:
             raise errors.NotForTestKeys()
         if listing.price.amount_nano and caller.mode == "live" and listing.publisher_id != caller.organization_id:
@@ -312,7 +311,7 @@ def read_output(call: Call, reply: Reply) -> Any:
         raise errors.UpstreamInvalidOutput(
             "The publisher's endpoint answered with something other than JSON."
         ) from None
-    if ADAPTERS[call.listing.target.protocol].is_empty(output, call.kind):
+    if ADAPTERS[call.listing.endpoint.protocol].is_empty(output, call.kind):
         raise errors.UpstreamInvalidOutput("The publisher's endpoint answered with nothing.")
     validator = validator_for(call.listing.version_id, "output", call.listing.output_schema)
     if found := violations(validator, output):
@@ -322,13 +321,13 @@ def read_output(call: Call, reply: Reply) -> Any:
 
 def usage_of(call: Call, output: Any, answer_bytes: int) -> Usage:
     """What the upstream reported, else what can be counted from the bytes on both sides."""
-    reported = ADAPTERS[call.listing.target.protocol].usage(output)
+    reported = ADAPTERS[call.listing.endpoint.protocol].usage(output)
     return reported or Usage(count_tokens(call.size), count_tokens(answer_bytes), "counted")
 
 
 def hold_of(call: Call) -> int:
     """The most this call may cost, in nano-units: a token for every byte sent, and every token that may come back."""
-    price, target = call.listing.price, call.listing.target
+    price, target = call.listing.price, call.listing.endpoint
     if call.caller.mode == "test":
         return 0
     bound = cost_of(price, input_tokens=call.size, output_tokens=max_output_tokens(call))
@@ -350,7 +349,7 @@ def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:
 
     Signature: `t=<unix seconds>,v1=<hex HMAC-SHA-256 of "<t>.<request id>.<body>">`.
     """
-    target = call.listing.target
+    target = call.listing.endpoint
     adapter = ADAPTERS[target.protocol]
     sent = adapter.request(
         call.body, upstream_model=target.upstream_model or call.listing.slug, stream=call.is_streamed
@@ -373,7 +372,7 @@ def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:
 
 def timeouts(call: Call) -> Timeouts:
     """The publisher's time, within the operator's."""
-    limit = min(call.listing.target.timeout_seconds, settings.GATEWAY_UPSTREAM_TIMEOUT_SECONDS)
+    limit = min(call.listing.endpoint.timeout_seconds, settings.GATEWAY_UPSTREAM_TIMEOUT_SECONDS)
     return Timeouts(first_byte=limit, idle=min(30, limit), total=600 if call.is_streamed else limit)
 
 
@@ -420,7 +419,7 @@ def answer_headers(call: Call, cost_nano: int) -> dict[str, str]:
 
 def kind_of(listing: Listing, body: Mapping[str, Any]) -> str:
     """What a call by `invoke` is, which has one address for every kind."""
-    if listing.target is None or listing.target.protocol != "openai":
+    if listing.endpoint.protocol != "openai":
         return Invocation.Kind.INVOKE
     if "messages" in body:
         return Invocation.Kind.CHAT

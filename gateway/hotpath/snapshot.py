@@ -21,6 +21,7 @@ from psycopg_pool import AsyncConnectionPool
 from accounts.models import Organization
 from apikeys.models import scopes_of_role
 from billing.services import ensure_account
+from gateway.errors import ModelNotCallable
 from gateway.services.endpoints import Target, target_of_row
 from marketplace.models import PUBLIC_STATUSES, Price
 
@@ -106,6 +107,13 @@ class Listing:
     price: Price
     target: Target | None = field(repr=False)
 
+    @property
+    def endpoint(self) -> Target:
+        """Where calls go. Raises ModelNotCallable when they go nowhere at the moment."""
+        if self.target is None or not self.is_callable:
+            raise ModelNotCallable()
+        return self.target
+
     def is_visible_to(self, organization_id: UUID) -> bool:
         return self.is_public or self.publisher_id == organization_id
 
@@ -156,7 +164,7 @@ class Snapshots:
 
     async def _rows(self, query: str, parameters: Any) -> list[dict[str, Any]]:
         async with self._pool.connection() as connection:
-            cursor = await connection.cursor(row_factory=dict_row).execute(query, parameters)  # type: ignore[call-overload]
+            cursor = await connection.cursor(row_factory=dict_row).execute(query.encode(), parameters)
             return await cursor.fetchall()
 
     async def _load_key(self, digests: tuple[bytes, ...]) -> Caller | None:
@@ -197,10 +205,10 @@ class Snapshots:
 
     async def _load_listing(self, name: UUID | str) -> Listing | None:
         if isinstance(name, UUID):
-            condition, parameters = "m.id = %s", [name]
+            rows = await self._rows(LISTING.format(condition="m.id = %s"), [name])
         else:
-            condition, parameters = "p.slug = %s AND m.slug = %s", [*name.partition("/")[::2]]
-        rows = await self._rows(LISTING.format(condition=condition), parameters)
+            publisher, _, slug = name.partition("/")
+            rows = await self._rows(LISTING.format(condition="p.slug = %s AND m.slug = %s"), [publisher, slug])
         if not rows:
             return None
         row = rows[0]

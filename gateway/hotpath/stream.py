@@ -49,7 +49,8 @@ class Stream:
         self._gateway, self._call, self._emit, self._gone = gateway, call, emit, gone
         options = call.body.get("stream_options")
         self._wants_usage = isinstance(options, dict) and options.get("include_usage") is True
-        self._usage: Usage | None = None
+        self._usage: Usage | None = None  # as reported
+        self._billed = Usage(0, 0)
         self._delivered_bytes = 0  # of generated text
         self._has_begun = False
         self._last: dict[str, Any] | None = None  # the last chunk with a finish reason, held until the settlement
@@ -150,7 +151,7 @@ class Stream:
         usage = self._usage or Usage(count_tokens(call.size), count_tokens(self._delivered_bytes), "counted")
         status, code = (problem.status, problem.code) if problem is not None else (200, "")
         settle = gateway.settlement(call, usage, status, code)
-        self._usage = usage
+        self._billed = usage
         await gateway.settle(call, settle)
         return min(settle.cost_nano, call.hold_nano)
 
@@ -160,7 +161,7 @@ class Stream:
                 raise problem
             await self._send(_event(openai_envelope(problem, self._call.request_id)) + DONE)
             return
-        usage = self._usage
+        usage = self._billed
         counts = {
             "prompt_tokens": usage.input_tokens,
             "completion_tokens": usage.output_tokens,

@@ -70,7 +70,10 @@ class BatchAnswer:
 
 def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle]) -> list[list[Any]]:
     """The arrays of `BATCH_SQL`. Settles are put into id order, in which the function locks."""
-    first, last, budgets, amounts = [], [], [], []
+    first: list[int] = []
+    last: list[int] = []
+    budgets: list[UUID] = []
+    amounts: list[int] = []
     for reserve in reserves:
         first.append(len(budgets) + 1)
         budgets += reserve.budget_ids
@@ -161,7 +164,7 @@ def create_partitions(days_ahead: int = 14) -> int:
     """Day partitions from today on, so that a call always has a place. Returns how many were made."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT gateway_create_partitions((clock_now() AT TIME ZONE 'UTC')::date, %s)", [days_ahead + 1])
-        return cursor.fetchone()[0]
+        return int(cursor.fetchone()[0])
 
 
 def check_books() -> list[str]:

@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from marketplace.services import record_callable
 
 from common.outbound import OutboundRefused, check_url, origin_of
 from common.sealing import open_sealed, seal
 from gateway.errors import EndpointRefused
 from gateway.models import Endpoint
-from marketplace.models import ModelVersion
+from marketplace.models import AIModel
+from marketplace.services import record_callable
 
 SIGNING_KEY_BYTES = 32
 
@@ -38,7 +38,7 @@ class Target:
 @transaction.atomic
 def set_endpoint(
     *,
-    version: ModelVersion,
+    ai_model: AIModel,
     url: str,
     protocol: str,
     secret: str | None = None,
@@ -47,11 +47,14 @@ def set_endpoint(
     max_cost_nano: int | None = None,
     upstream_model: str = "",
 ) -> Endpoint:
-    """Send the version's calls to `url`, which an earlier endpoint of this version makes way for.
+    """Send the calls of the model's current version to `url`, in place of where they went before.
 
     secret: the header's value without `Bearer `; None keeps the one that is there, as long as the origin stays the
     same; "" removes it. Raises EndpointRefused for an address that the outbound door would not dial.
     """
+    version = ai_model.current_version
+    if version is None:
+        raise EndpointRefused("The model has no version yet.")
     try:
         check_url(url)
     except OutboundRefused as refusal:
@@ -67,13 +70,13 @@ def set_endpoint(
     endpoint.url, endpoint.protocol, endpoint.upstream_model = url, protocol, upstream_model
     endpoint.auth_header, endpoint.timeout_seconds, endpoint.max_cost_nano = auth_header, timeout_seconds, max_cost_nano
     endpoint.save()
-    record_callable(ai_model_id=version.ai_model_id, callable=True)
+    record_callable(ai_model_id=ai_model.pk, callable=True)
     return endpoint
 
 
 def signing_key_of(endpoint: Endpoint) -> bytes:
     """What requests to this endpoint are signed with; its publisher may read it."""
-    return open_sealed(endpoint.sealed_signing_key, _signing_context(endpoint.id))
+    return open_sealed(bytes(endpoint.sealed_signing_key), _signing_context(endpoint.id))
 
 
 def target_of_row(row: Mapping[str, Any]) -> Target:
