@@ -5,19 +5,18 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from common.readonly import ReadOnlyAdmin
 from notifications import services
 from notifications.models import Message
 from notifications.querysets import MessageQuerySet
 
 
 @admin.register(Message)
-class MessageAdmin(admin.ModelAdmin):
+class MessageAdmin(ReadOnlyAdmin):
     list_display = ("public_id", "kind", "to_address", "state", "attempts", "next_attempt_at", "sent_at", "created_at")
     list_filter = ("state", "kind")
-    list_select_related = ()
     search_fields = ("to_address",)
     ordering = ("-id",)
-    show_full_result_count = False
     fields = (
         "public_id",
         "kind",
@@ -35,15 +34,6 @@ class MessageAdmin(admin.ModelAdmin):
     )
     readonly_fields = fields
     actions = ("send_again",)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Message | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Message | None = None) -> bool:
-        return False
 
     def has_send_again_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("notifications.change_message")
