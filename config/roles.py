@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.utils import CursorWrapper
 
 from config import env
@@ -45,7 +45,7 @@ def grant_app_role(alias: str = DEFAULT_DB_ALIAS) -> None:
     To be called as the owner, after every migration. Safe to repeat. Does nothing where one role is both.
     """
     app_role = env.database(settings.DATABASE_URL)["USER"]
-    with connections[alias].cursor() as cursor:
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:  # a running site misses no right
         cursor.execute("SELECT current_user")
         if not app_role or cursor.fetchone()[0] == app_role:
             return
