@@ -186,7 +186,8 @@ class Budget(models.Model):
             models.CheckConstraint(condition=Q(spent__gte=0), name="budget_spent_not_negative"),
             models.CheckConstraint(condition=Q(held__gte=0), name="budget_held_not_negative"),
             models.CheckConstraint(
-                condition=Q(window="lifetime", ends_at=None) | (~Q(window="lifetime") & Q(ends_at__gt=F("starts_at"))),
+                condition=Q(window="lifetime", ends_at=None)
+                | (~Q(window="lifetime") & Q(ends_at__isnull=False, ends_at__gt=F("starts_at"))),
                 name="budget_window_has_an_end_unless_lifetime",
             ),
             models.CheckConstraint(
