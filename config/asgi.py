@@ -1,6 +1,7 @@
 """The gateway, with Django behind it for every other path."""
 
 import os
+from typing import cast
 
 from django.core.asgi import get_asgi_application
 
@@ -8,6 +9,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 django_application = get_asgi_application()  # sets Django up, which the gateway's imports need
 
-from gateway.hotpath.app import application_for  # noqa: E402
+from gateway.hotpath.app import App, application_for  # noqa: E402
 
-application = application_for(django_application)
+application = application_for(cast(App, django_application))

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from config import env
@@ -34,7 +35,7 @@ def as_owner(alias: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
 def _reconnect(alias: str, changes: dict[str, Any]) -> None:
     connection = connections[alias]
     connection.close()
-    if "pool" in connection.settings_dict["OPTIONS"]:
+    if isinstance(connection, DatabaseWrapper) and "pool" in connection.settings_dict["OPTIONS"]:
         connection.close_pool()  # its connections belong to the role until now
     connection.settings_dict.update(changes)
 

@@ -17,7 +17,7 @@ if ENV_FILE.is_file():
     environ.Env.read_env(ENV_FILE)  # the process's own environment wins
 
 values = env.load(os.environ)
-VERSION = re.search(r"^## \[(\d+\.\d+\.\d+)\]", (BASE_DIR / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+VERSION = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (BASE_DIR / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
 
 # --- The site ---------------------------------------------------------------------------------------------------------
 DEBUG = values.DEBUG

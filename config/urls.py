@@ -10,7 +10,7 @@ from allauth.mfa.base.views import authenticate
 from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.urls import include, path, register_converter
+from django.urls import URLPattern, include, path, register_converter
 from django_ratelimit.decorators import ratelimit
 
 from common.ids import converter
@@ -24,10 +24,8 @@ for prefix in PREFIXES.split():
 APPS = ("observability", "notifications", "accounts", "apikeys", "marketplace", "billing", "gateway", "analytics")
 modules = [import_module(f"{app}.urls") for app in APPS if find_spec(f"{app}.urls")]
 
-View = Callable[..., HttpResponse]
 
-
-def rate_limited(view: View) -> View:
+def public_form(route: str, view: Callable[..., HttpResponse], name: str) -> URLPattern:
     """A form that anyone may send, AUTH_RATE_PER_MINUTE times a minute from one address."""
 
     def address(group: str, request: HttpRequest) -> str:
@@ -36,11 +34,11 @@ def rate_limited(view: View) -> View:
     def rate(group: str, request: HttpRequest) -> str:
         return f"{settings.AUTH_RATE_PER_MINUTE}/m"
 
-    decorated: View = ratelimit(group=view.__name__, key=address, rate=rate, method="POST")(view)
-    return decorated
+    return path(route, ratelimit(group=name, key=address, rate=rate, method="POST")(view), name=name)
 
 
-admin.site.login = secure_admin_login(admin.site.login)  # by the site's own log-in, which asks for a second factor
+# By the site's own log-in, which asks for a second factor.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -48,13 +46,11 @@ urlpatterns = [
     path("_components/", views.components, name="components"),
     *(pattern for module in modules for pattern in module.pages),
     path("", include(([pattern for module in modules for pattern in module.api], "api"))),
-    path("accounts/signup/", rate_limited(account.signup), name="account_signup"),
-    path("accounts/login/", rate_limited(account.login), name="account_login"),
-    path(
-        "accounts/confirm-email/", rate_limited(account.email_verification_sent), name="account_email_verification_sent"
-    ),
-    path("accounts/password/reset/", rate_limited(account.password_reset), name="account_reset_password"),
-    path("accounts/2fa/authenticate/", rate_limited(authenticate), name="mfa_authenticate"),
+    public_form("accounts/signup/", account.signup, "account_signup"),
+    public_form("accounts/login/", account.login, "account_login"),
+    public_form("accounts/confirm-email/", account.email_verification_sent, "account_email_verification_sent"),
+    public_form("accounts/password/reset/", account.password_reset, "account_reset_password"),
+    public_form("accounts/2fa/authenticate/", authenticate, "mfa_authenticate"),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
 ]
