@@ -184,13 +184,11 @@ function openMenuOf(button) {
   return menu?.matches(":popover-open") ? menu : null;
 }
 
-// Errors: the summary takes the focus, on a new page and after a swap.
+// Errors: the summary takes the focus; on a new page its `autofocus` does it, after a swap this.
 
 function focusErrors(part) {
   part.querySelector("[data-focus]")?.focus();
 }
-
-focusErrors(document);
 
 // htmx: the CSRF token, the bar at the top, faults in words.
 
