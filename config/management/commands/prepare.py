@@ -4,7 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
-from django.core.management import call_command, get_commands
+from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 UNUSED = ["redoc"]  # the other reader of API documents in drf-spectacular's package
@@ -17,9 +17,8 @@ class Command(BaseCommand):
         self.tell("Migrating the database")
         call_command("migrate", verbosity=0)
         self.collect_static_files()
-        if "seed_demo" in get_commands():
-            self.tell("Filling the demo")
-            call_command("seed_demo")
+        self.tell("Filling the demo")
+        call_command("seed_demo", verbosity=0)
 
     def collect_static_files(self) -> None:
         """Only when one of them changed: hashing and compressing all of them takes a while."""
