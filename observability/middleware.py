@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 from django.urls import resolve
 
 from common.ids import encode, uuid7
-from common.problems import MethodNotAllowed, Problem, problem_response
+from common.problems import MethodNotAllowed, NotFound, Problem, problem_response
 
 logger = structlog.get_logger("access")
 
@@ -32,7 +32,7 @@ class RequestMiddleware:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            response = self._probe(request) if request.path_info in PROBES else self.get_response(request)
+            response = self._answer(request)
             response = _explain_method(request, response)
             response.headers["x-request-id"] = request_id
             ms = round((time.perf_counter() - start) * 1000, 1)
@@ -43,6 +43,11 @@ class RequestMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
         return problem_response(exception, request) if isinstance(exception, Problem) else None
+
+    def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        if "\0" in request.path_info:  # nothing is named so, and no query could carry it
+            return problem_response(NotFound(), request)
+        return self._probe(request) if request.path_info in PROBES else self.get_response(request)
 
     def _probe(self, request: HttpRequest) -> HttpResponseBase:
         """Probes come by address, without the site's host name, and need neither session nor redirect."""
