@@ -319,6 +319,14 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         _SECRETS,
+        "SECRET_KEY_FALLBACKS",
+        "list",
+        "",
+        "Earlier values of SECRET_KEY, whose sessions and links stay valid.",
+        secret=True,
+    ),
+    Variable(
+        _SECRETS,
         "KEY_PEPPERS",
         "keys",
         None,

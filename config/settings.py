@@ -22,6 +22,7 @@ VERSION = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (BASE_DIR / "CHANGELOG.md").rea
 # --- The site ---------------------------------------------------------------------------------------------------------
 DEBUG = values.DEBUG
 SECRET_KEY = values.SECRET_KEY
+SECRET_KEY_FALLBACKS = values.SECRET_KEY_FALLBACKS
 SITE_URL = values.SITE_URL
 SITE_NAME = values.SITE_NAME
 SITE_HOST = urlsplit(SITE_URL).hostname
@@ -157,6 +158,7 @@ STATIC_ROOT = BASE_DIR / values.STATIC_DIR
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_URL = "/media/"
 MEDIA_ROOT = BASE_DIR / values.MEDIA_DIR
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True  # nobody asks for the others, and compressing them takes as long again
 WHITENOISE_SKIP_COMPRESS_EXTENSIONS = ("map", "woff2", "png", "jpg", "webp", "gz", "br")
 
 # --- Mail -------------------------------------------------------------------------------------------------------------
