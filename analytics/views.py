@@ -43,12 +43,8 @@ def usage_page(request: HttpRequest) -> HttpResponse:
     period = Period(now - length, now, zone, granularity)
     whole = Period(period.start, period.end, zone, "total")
     figures = totals(organization, whole)
-    latest = (
-        Invocation.objects.of_organization(organization)
-        .during(period.start, period.end)
-        .select_related("publisher", "ai_model", "api_key")
-        .order_by("-id")[:LATEST_CALLS]
-    )
+    calls = Invocation.objects.of_organization(organization).during(period.start, period.end)
+    latest = calls.select_related("publisher", "ai_model", "api_key").order_by("-id")[:LATEST_CALLS]
     context = {
         "ranges": [(name, name == chosen) for name in RANGES],
         "range": chosen,
@@ -58,6 +54,7 @@ def usage_page(request: HttpRequest) -> HttpResponse:
         "rows": usage(organization, whole, [group]),
         "chart": spend_chart(organization, period),
         "latest": latest,
+        "has_demo_calls": calls.filter(is_demo=True).exists(),
         "budgets": [(budget, budget_words(budget)) for budget in current_budgets([organization.id]) if budget.limit],
         "zone": organization.time_zone,
     }
