@@ -23,7 +23,9 @@ from accounts.serializers import (
     UserPatch,
     VerifyEmailIn,
 )
+from common import limiter
 from common.address import client_address
+from common.problems import RateLimited
 from common.rest import APIView
 
 
@@ -34,9 +36,15 @@ class Door(APIView):
     max_body_bytes = 16 * 1024
 
     def limit_account(self, email: str) -> None:
-        """Tries at one account, from wherever they come, whether or not there is such an account."""
+        """Tries at one account, from wherever they come, whether or not there is such an account.
+
+        No header shows this bucket: how full it is would tell whether its owner was here just now.
+        """
         account = services.fingerprint(address=email, user_agent="account")
-        self.limit_rate("account", f"{type(self).__name__}:{account}", settings.AUTH_RATE_PER_MINUTE)
+        key = f"account:{type(self).__name__}:{account}"
+        decision = limiter.check(key, settings.AUTH_RATE_PER_MINUTE, name="account")
+        if not decision.allowed:
+            raise RateLimited("Too many tries at this account.", retry_after_seconds=decision.retry_after_seconds)
 
     def limit_address(self) -> None:
         """Tries from one address at this endpoint alone; sign-up and login share one bucket (`auth_rate`)."""
