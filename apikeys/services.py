@@ -414,3 +414,33 @@ def spend_limits_of(ids: Iterable[UUID]) -> dict[UUID, Budget]:
         for budget in accounts.current_budgets(ids)
         if budget.purpose == Budget.Purpose.SPEND_LIMIT
     }
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveLimit:
+    """The tightest of the limits that a key's calls must fit into. Amounts are nano-units.
+
+    source: `key`, `organization` or `credit`. resets_at: when its window turns; None: never.
+    """
+
+    source: str
+    used_nano: int
+    limit_nano: int
+    window: str
+    resets_at: datetime | None
+
+
+def effective_limits(keys: Iterable[APIKey], *, organization: Organization) -> dict[UUID, EffectiveLimit]:
+    """The tightest limit of each of the organization's keys, by key; a key that nothing limits is left out."""
+    keys = list(keys)
+    budgets = accounts.current_budgets([organization.pk, *(key.pk for key in keys)])
+    shared = [budget for budget in budgets if budget.subject_id == organization.pk]
+    tightest = {}
+    for key in keys:
+        own = [budget for budget in budgets if budget.subject_id == key.pk]
+        if candidates := [*own, *shared]:
+            budget = min(candidates, key=lambda candidate: candidate.left)
+            is_credit = budget.purpose == Budget.Purpose.CREDIT
+            source = "credit" if is_credit else str(budget.subject_kind)
+            tightest[key.pk] = EffectiveLimit(source, budget.spent, budget.limit, budget.window, budget.ends_at)
+    return tightest

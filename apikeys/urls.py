@@ -3,8 +3,14 @@
 from django.urls import path
 
 from apikeys import api as endpoints
+from apikeys import views
 
-pages = []
+pages = [
+    path("keys", views.keys, name="keys"),
+    path("keys/<key:id>", views.key, name="key"),
+    path("keys/<key:id>/rotate", views.rotate, name="key-rotate"),
+    path("keys/<key:id>/revoke", views.revoke, name="key-revoke"),
+]
 
 api = [
     path("api/keys", endpoints.Keys.as_view(), name="keys"),

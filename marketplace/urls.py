@@ -3,8 +3,12 @@
 from django.urls import path
 
 from marketplace import api as endpoints
+from marketplace import views
 
-pages = []
+pages = [
+    path("models", views.models, name="models"),
+    path("models/<slug:publisher>/<str:slug>", views.model, name="model"),
+]
 
 api = [
     path("api/models", endpoints.Models.as_view(), name="models"),

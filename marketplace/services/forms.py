@@ -17,6 +17,17 @@ PREFIX = "input."  # of the controls' names, so that no property clashes with a 
 WHOLE = "input"  # the control that holds a whole input as JSON
 MAX_JSON_BYTES = 256 * 1024
 LONG_TEXT_FROM = 120  # characters that must fit
+MAX_SHOWN, MAX_SHOWN_CHARACTERS = 8, 40
+LIMITS = {
+    "minimum": "from {}",
+    "maximum": "up to {}",
+    "exclusiveMinimum": "above {}",
+    "exclusiveMaximum": "below {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} items",
+    "maxItems": "at most {} items",
+}
 SKIPPED = ("stream", "stream_options", "model")  # of chat and embeddings: the gateway's business
 
 
@@ -37,6 +48,53 @@ class FormField:
     @property
     def id(self) -> str:
         return "id_" + "".join(c if c.isalnum() else "_" for c in self.name)
+
+
+# --- Out: the tables --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A property of a schema, in words."""
+
+    name: str
+    type: str
+    required: bool
+    description: str
+    limits: tuple[str, ...]
+
+
+def parameters_of(schema: Schema) -> list[Parameter]:
+    """The top-level properties of a schema, required ones first."""
+    properties = schema.get("properties")
+    if not isinstance(properties, dict):
+        return []
+    required = schema.get("required", [])
+    rows = [
+        Parameter(name, _type_words(inner), name in required, str(inner.get("description", "")), tuple(_limits(inner)))
+        for name, inner in properties.items()
+        if isinstance(inner, dict)
+    ]
+    return sorted(rows, key=lambda row: not row.required)
+
+
+def _type_words(schema: Schema) -> str:
+    if isinstance(options := schema.get("enum"), list):
+        return " | ".join(_label(option) for option in options[:MAX_SHOWN]) + (" …" if len(options) > MAX_SHOWN else "")
+    kinds = schema.get("type")
+    if kinds is None:
+        inner = [found for name in ("anyOf", "oneOf") for found in schema.get(name, ()) if isinstance(found, dict)]
+        kinds = list(dict.fromkeys(found["type"] for found in inner if isinstance(found.get("type"), str)))
+    words = " | ".join(kinds) if isinstance(kinds, list) else str(kinds)
+    return words or "any"
+
+
+def _limits(schema: Schema) -> Iterable[str]:
+    for keyword, words in LIMITS.items():
+        if keyword in schema:
+            yield words.format(_label(schema[keyword]))
+    if "default" in schema:
+        yield f"default {_as_json(schema['default'])[:MAX_SHOWN_CHARACTERS]}"
 
 
 # --- Out: the controls ------------------------------------------------------------------------------------------------

@@ -1,15 +1,22 @@
 """What the catalogue lends to pages: a model's card, its rating plate, its price in words."""
 
-from typing import TypedDict
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
 
 from django import template
+from django.template import Context
 from django.urls import reverse
 from django.utils.formats import number_format
+from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from common.money import display
+from common.problems import FieldError
 from marketplace.models import AIModel, Price
+from marketplace.services.forms import example_of_schema, faults_of_no_field, form_of_schema, parameters_of
+from marketplace.services.schemas import Schema
 
 register = template.Library()
 
@@ -44,6 +51,62 @@ def model_card(ai_model: AIModel) -> dict[str, object]:
 def model_plate(ai_model: AIModel) -> dict[str, object]:
     """The full rating plate of a model's page."""
     return {"cells": plate_cells(ai_model)}
+
+
+@register.inclusion_tag("marketplace/header.html")
+def model_header(ai_model: AIModel) -> dict[str, object]:
+    """What stands at the top of every page about a model: crumbs, name, state, plate."""
+    publisher = ai_model.publisher
+    return {
+        "ai_model": ai_model,
+        "slug": f"{publisher.slug}/{ai_model.slug}",
+        "cells": plate_cells(ai_model),
+        "crumbs": [
+            {"label": _("Models"), "href": reverse("models")},
+            {"label": publisher.slug, "href": f"{reverse('models')}?publisher={publisher.slug}"},
+            {"label": ai_model.slug},
+        ],
+        "tone": {"published": "", "deprecated": "warn"}.get(ai_model.status, "info"),
+    }
+
+
+@register.inclusion_tag("marketplace/form.html", takes_context=True)
+def model_form(
+    context: Context,
+    ai_model: AIModel,
+    values: Mapping[str, str] | None = None,
+    errors: Iterable[FieldError] | None = None,
+) -> dict[str, object]:
+    """The form to try a model with; `values` and `errors` are those of a form that was sent."""
+    schema = ai_model.current_version.input_schema if ai_model.current_version else {}
+    found = list(errors or ())
+    return {
+        "fields": form_of_schema(schema, values or None, found),
+        "faults": faults_of_no_field(schema, found),
+        "errors": found,
+        "action": reverse("playground", args=[ai_model.publisher.slug, ai_model.slug]),
+        "page": reverse("model", args=[ai_model.publisher.slug, ai_model.slug]),
+        "price": ai_model.price,
+        "is_authenticated": context["user"].is_authenticated,
+        "csrf_token": context.get("csrf_token"),
+    }
+
+
+@register.inclusion_tag("marketplace/parameters.html")
+def model_parameters(schema: Schema, title: str) -> dict[str, object]:
+    """A schema's properties as a table, with the schema itself below it."""
+    return {
+        "title": title,
+        "id": f"schema-{slugify(title)}",
+        "rows": parameters_of(schema),
+        "source": json.dumps(schema, indent=2, ensure_ascii=False),
+    }
+
+
+@register.filter
+def example_of(ai_model: AIModel) -> Any:
+    """An input that the model takes, for the snippets."""
+    return example_of_schema(ai_model.current_version.input_schema) if ai_model.current_version else None
 
 
 @register.filter
