@@ -39,6 +39,8 @@ def public_form(route: str, view: Callable[..., HttpResponse], name: str) -> URL
 
 # By the site's own log-in, which asks for a second factor.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+# Mirrored objects of Stripe's have pages with inline styles, and are nothing to edit by hand.
+admin.site.unregister([model for model in admin.site._registry if model._meta.app_label == "djstripe"])
 
 urlpatterns = [
     path("", views.home, name="home"),

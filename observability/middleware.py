@@ -44,9 +44,13 @@ class RequestMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
         return problem_response(exception, request) if isinstance(exception, Problem) else None
 
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> HttpResponseBase | None:
+        """Nothing is named with a NUL, and no query could carry it."""
+        return problem_response(NotFound(), request) if "\0" in request.path_info else None
+
     def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        if "\0" in request.path_info:  # nothing is named so, and no query could carry it
-            return problem_response(NotFound(), request)
         return self._probe(request) if request.path_info in PROBES else self.get_response(request)
 
     def _probe(self, request: HttpRequest) -> HttpResponseBase:
@@ -77,10 +81,11 @@ def _explain_method(request: HttpRequest, response: HttpResponseBase) -> HttpRes
     """Django's `require_http_methods` answers an empty 405."""
     if not isinstance(response, HttpResponseNotAllowed) or response.content:
         return response
-    allowed = response.headers["Allow"]
-    return problem_response(
-        MethodNotAllowed(f"{(request.method or '')[:10]} is not allowed here.", headers={"Allow": allowed}), request
-    )
+    answer = problem_response(MethodNotAllowed(f"{(request.method or '')[:10]} is not allowed here."), request)
+    for name, value in response.headers.items():  # what the middleware inside has set, the page's policy among it
+        if name not in ("Content-Length", "Content-Type"):
+            answer.headers.setdefault(name, value)
+    return answer
 
 
 def _who(request: HttpRequest) -> Mapping[str, Any]:
