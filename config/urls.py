@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 
 from allauth.account import views as account
 from allauth.account.decorators import secure_admin_login
@@ -21,8 +20,8 @@ PREFIXES = "usr org mbr key mdl ver prc end req bud msg fam cod evt rev dep inv"
 for prefix in PREFIXES.split():
     register_converter(converter(prefix), prefix)
 
-APPS = ("observability", "notifications", "accounts", "apikeys", "marketplace", "billing", "gateway", "analytics")
-modules = [import_module(f"{app}.urls") for app in APPS if find_spec(f"{app}.urls")]
+APPS = ("observability", "notifications", "accounts", "apikeys", "marketplace", "gateway", "analytics")
+modules = [import_module(f"{app}.urls") for app in APPS]  # not before the converters that their paths name
 
 
 def public_form(route: str, view: Callable[..., HttpResponse], name: str) -> URLPattern:
