@@ -48,6 +48,14 @@ def make_member(
     )
 
 
+def make_key(*, user: User, organization: Organization, **fields: Any) -> Any:
+    """A key that opens nothing: keys belong to an app that this one does not import."""
+    values = {"name": "production", "prefix": "agr_live_0000", "last_four": "0000", "pepper_id": "x"}
+    return user.api_keys.create(
+        organization=organization, digest=uuid7().bytes * 2, permissions=["models:read"], **values, **fields
+    )
+
+
 def new_address() -> str:
     return f"{uuid7().hex}@example.org"
 

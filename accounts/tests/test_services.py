@@ -28,6 +28,7 @@ from accounts.tests.factories import (
     code_in,
     later,
     mails_to,
+    make_key,
     make_member,
     make_organization,
     make_user,
@@ -501,15 +502,12 @@ def test_developers_are_made_at_once_where_the_site_says_so(settings):
 
 
 def test_the_profile_names_only_ones_own_keys_in_force():
-    from apikeys.tests.factories import make_key
-
     member = make_member()
     user, organization = member.user, member.user.personal_organization
-    mine, _ = make_key(user=user, organization=organization)
-    revoked, _ = make_key(user=user, organization=organization)
-    revoked.revoked_at = clock.now()
-    revoked.save()
-    make_key(user=make_user())
+    mine = make_key(user=user, organization=organization)
+    make_key(user=user, organization=organization, revoked_at=clock.now())
+    make_key(user=user, organization=member.organization)
+    make_key(user=make_user(), organization=organization)
     profile = services.profile_of(user=user, organization=organization, role="owner")
     assert profile.api_key_ids == [mine.id]
 

@@ -290,3 +290,12 @@ def test_a_person_who_signed_in_uses_the_session_with_csrf(alice):
     assert client.get("/api/keys").status_code == 200
     refused = client.post("/api/keys", json.dumps({"name": "a"}), content_type="application/json")
     assert (refused.status_code, refused.json()["code"]) == (403, "csrf_failed")
+
+
+def test_a_key_may_ask_whose_it_is_and_changes_no_person(alice):
+    answer = alice.get("/api/auth/me")
+    assert answer.json()["id"] == alice.user.public_id
+    assert answer.json()["organization"]["id"] == alice.organization.public_id
+    assert answer.json()["api_keys"] == [alice.key.public_id]
+    assert alice.patch("/api/auth/me", {"name": "Mallory"}).status_code == 403
+    assert alice.post("/api/auth/become-developer").status_code == 403
