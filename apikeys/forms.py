@@ -63,7 +63,8 @@ class KeyForm(forms.Form):
     def __init__(self, *args: Any, role: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         within = scopes_of_role(role)
-        self.fields["permissions"].choices = [(name, name) for name in PERMISSIONS if name in within]
+        permissions: Any = self.fields["permissions"]
+        permissions.choices = [(name, name) for name in PERMISSIONS if name in within]
 
     def spend(self) -> services.SpendLimit | None:
         limit_nano = self.cleaned_data["spend_limit"]

@@ -55,7 +55,7 @@ class SpendLimitField(serializers.Field):
             window = data.pop("window", window)
         faults = {}
         if window not in Budget.Window.values:
-            faults["window"] = [serializers.ErrorDetail(self.error_messages["window"], code="invalid_choice")]
+            faults["window"] = [serializers.ErrorDetail(str(self.error_messages["window"]), code="invalid_choice")]
         try:
             limit_nano = self.amount.to_internal_value(data)
         except serializers.ValidationError as error:
@@ -67,7 +67,8 @@ class SpendLimitField(serializers.Field):
         return services.SpendLimit(limit_nano=limit_nano, window=window)
 
     def to_representation(self, value: Budget) -> dict[str, str]:
-        return {**self.amount.to_representation(value.limit), "window": value.window}
+        limit = self.amount.to_representation(value.limit)
+        return {"amount": limit["amount"], "currency": limit["currency"], "window": value.window}
 
 
 class KeyPatch(Serializer):

@@ -101,7 +101,7 @@ def _chain(value: bytes, peppers: Sequence[tuple[str, bytes]]) -> list[tuple[str
     return links
 
 
-def _wrapped(digest: bytes, pepper_id: str) -> bytes:
+def _wrapped(digest: bytes | memoryview, pepper_id: str) -> bytes:
     """The digest under the newest pepper of what was stored under an older one. Raises ValueError for an unknown id."""
     peppers = _peppers()
     newer = peppers[[known for known, _ in peppers].index(pepper_id) + 1 :]
@@ -144,7 +144,7 @@ def verify_key(secret: str, *, address: str, at: datetime) -> APIKey:
     all 401, or IPNotAllowed.
     """
     digests = candidate_digests(secret)
-    key = APIKey.objects.with_digest(digests).select_related("user", "organization").first()
+    key: APIKey | None = APIKey.objects.with_digest(digests).select_related("user", "organization").first()
     if key is None:
         raise KeyUnknown()
     if key.revoked_at is not None:
@@ -335,7 +335,7 @@ def _checked_networks(texts: Sequence[str], faults: list[FieldError]) -> list[st
 def _find_models(names: Sequence[str | UUID], organization: Organization, faults: list[FieldError]) -> list[UUID]:
     """The ids of models that the organization may see."""
     # The catalogue is no app of ours to import; it is reached through the relation that organizations have to it.
-    catalogue = Organization._meta.get_field("ai_models").related_model._default_manager
+    catalogue: Any = Organization._meta.get_field("ai_models").related_model._default_manager
     wanted = [_model_reference(name) for name in names]
     ids = [name for name in wanted if isinstance(name, UUID)]
     slugs = [name for name in wanted if isinstance(name, tuple)]

@@ -23,7 +23,7 @@ from django.views.decorators.http import require_http_methods
 from accounts.models import Budget, Organization
 from apikeys import services
 from apikeys.forms import EditKeyForm, NewKeyForm, RotateForm
-from apikeys.models import APIKey
+from apikeys.models import APIKey, scopes_of_role
 from common import clock
 from common.money import display
 from common.policy import Actor, actor_of
@@ -60,7 +60,7 @@ def keys(request: HttpRequest) -> HttpResponse:
         "form": form,
         "made": made,
         "secret": secret,
-        "may_make": bool(form.fields["permissions"].choices),
+        "may_make": bool(scopes_of_role(actor.role or "")),
         "is_form_open": form.is_bound or (made is None and request.GET.get("new") == "1"),
     }
     return _answer(request, "apikeys/keys.html", context, status=422 if form.is_bound else 200)

@@ -396,9 +396,9 @@ def seed(*, var: Var, upstream_url: str, number: int) -> Seeded:
 def _person(role: str, person: Mapping[str, str], password: str, *, is_noted: bool, done: Seeded) -> User:
     user = User.objects.filter(email=person["email"]).first()
     if user is None:
-        company = {"organization": "Agorai Demo", "slug": PUBLISHER} if role == "developer" else {}
+        company: dict[str, str] = {"organization": "Agorai Demo", "slug": PUBLISHER} if role == "developer" else {}
         user = accounts.open_account(password=password, **person, **company)
-        rights = {
+        rights: dict[str, dict[str, Any]] = {
             "consumer": {},
             "developer": {"platform_role": User.PlatformRole.DEVELOPER},
             "staff": {"is_staff": True, "is_superuser": True},
@@ -483,8 +483,9 @@ def _make_usage(consumer: User, publisher: Organization, number: int) -> int:
 def _call(rng: random.Random, listing: Listing, ai_model: AIModel, key: APIKey, at: datetime) -> Invocation:
     has_failed = rng.randrange(1000) < FAILURES_IN_A_THOUSAND
     input_tokens, output_tokens = (0 if has_failed else round(mean * rng.uniform(0.4, 1.8)) for mean in listing.tokens)
-    price = ai_model.price
+    price, version = ai_model.price, ai_model.current_version
     assert price is not None
+    assert version is not None
     cost = 0 if has_failed else cost_of(price, input_tokens=input_tokens, output_tokens=output_tokens)
     latency_ms = round(rng.lognormvariate(3.2, 0.5)) + (20 * output_tokens if listing.kind == "chat" else 0)
     return Invocation(
@@ -495,7 +496,7 @@ def _call(rng: random.Random, listing: Listing, ai_model: AIModel, key: APIKey, 
         api_key=key,
         publisher_id=ai_model.publisher_id,
         ai_model=ai_model,
-        version_id=ai_model.current_version_id,
+        version=version,
         price=price,
         kind=listing.kind,
         mode=key.mode,

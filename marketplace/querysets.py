@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import OuterRef, Prefetch, Q, Subquery
@@ -45,7 +45,8 @@ class AIModelQuerySet(models.QuerySet):
 
     def callable_by_openai(self) -> AIModelQuerySet:
         """Models with an OpenAI-compatible endpoint behind them."""
-        versions = self.model.versions.rel.related_model.objects.filter(
+        version: Any = self.model._meta.get_field("versions").related_model
+        versions = version.objects.filter(
             ai_model=OuterRef("pk"), endpoint__isnull=False, pk__lte=OuterRef("current_version")
         )
         protocol = Subquery(versions.order_by("-pk").values("endpoint__protocol")[:1])
@@ -53,7 +54,8 @@ class AIModelQuerySet(models.QuerySet):
 
     def detailed(self) -> AIModelQuerySet:
         """With everything that the API and the pages show of a model, in a fixed number of queries."""
-        prices = Prefetch("prices", self.model.prices.rel.related_model.objects.current(), to_attr="prices_in_force")
+        price: Any = self.model._meta.get_field("prices").related_model
+        prices = Prefetch("prices", price.objects.current(), to_attr="prices_in_force")
         return self.select_related("publisher", "current_version").prefetch_related(prices)
 
     def in_order(self, ids: Sequence[UUID]) -> list[AIModel]:

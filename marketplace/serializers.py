@@ -92,7 +92,7 @@ class PricingIn(Serializer):
             raise serializers.ValidationError(f"This site works in {settings.CURRENCY} only.", code="wrong_currency")
         return value
 
-    def validate(self, attrs: dict[str, Any]) -> Terms:  # type: ignore[override]
+    def validate(self, attrs: dict[str, Any]) -> Terms:
         rates = attrs.get("rates", {})
         terms = Terms(
             type=attrs["type"],
@@ -163,12 +163,12 @@ class PriceLimitField(CharField):
         return nano
 
 
-class RatingField(CharField):
+class RatingField(serializers.Field):
     """Tenths of a rating between 0 and 5."""
 
     default_error_messages = {"invalid_rating": "Give a number from 0 to 5 with at most one decimal, such as 4.5."}
 
-    def to_internal_value(self, data: Any) -> int:  # type: ignore[override]
+    def to_internal_value(self, data: Any) -> int:
         try:
             tenths = Decimal(data) * 10
         except (InvalidOperation, TypeError):
@@ -346,7 +346,7 @@ class FacetsOut(Serializer):
 
 
 class AIModelsOut(Serializer):
-    data = AIModelOut(many=True)
+    data = AIModelOut(many=True)  # type: ignore[assignment]  # a field of that name, not the property
     has_more = BooleanField()
     next_cursor = CharField(allow_null=True)
     facets = FacetsOut(required=False, help_text="With `facets=true`.")

@@ -176,7 +176,7 @@ def relevance(query: Query, text: Text) -> Any:
     words = text.corrected.split() if text.corrected else query.words
     if text.tsquery:
         search = SearchQuery(text.tsquery, search_type="raw", config="simple")
-        fit = SearchRank(F("search_vector"), search, weights=WEIGHTS, normalization=1)
+        fit: Any = SearchRank(F("search_vector"), search, weights=WEIGHTS, normalization=1)
     else:
         fit = Func(Value(text.similar), F("name"), function="word_similarity", output_field=FloatField())
     is_named = Q(slug="-".join(words)) | Q(name__iexact=" ".join(words))

@@ -39,7 +39,7 @@ def find_model(ref: str, *, organization: Organization | None, sees_all: bool = 
     With publisher, version and price. Raises NotFound, the same for a hidden model and for none.
     """
     models = AIModel.objects.all() if sees_all else AIModel.objects.visible_to(organization)
-    found = models.referred_to(ref).detailed().first()
+    found: AIModel | None = models.referred_to(ref).detailed().first()
     if found is None:
         raise NotFound()
     return found
@@ -184,7 +184,7 @@ def publish(*, ai_model: AIModel, by_staff: bool) -> AIModel:
             raise NotReadyToPublish("Calls have nowhere to go yet: set an endpoint first.")
     _check_ready(ai_model)
     at = clock.now()
-    ModelVersion.objects.filter(pk=ai_model.current_version_id, published_at=None).update(published_at=at)
+    ai_model.versions.filter(current_of=ai_model, published_at=None).update(published_at=at)
     return _move(ai_model, allowed, Status.PUBLISHED, "published", published_at=ai_model.published_at or at)
 
 
@@ -257,7 +257,7 @@ def _move(ai_model: AIModel, before: Sequence[str], after: str, word: str, **val
     moved = AIModel.objects.filter(pk=ai_model.pk, status__in=before).update(
         status=after, updated_at=ClockNow(), **values
     )
-    fresh = AIModel.objects.detailed().get(pk=ai_model.pk)
+    fresh: AIModel = AIModel.objects.detailed().get(pk=ai_model.pk)
     if not moved:
         raise _wrong_status(fresh, word)
     return fresh
@@ -306,13 +306,16 @@ def _release(ai_model: AIModel, version: str, api_spec: ApiSpec, changelog: str 
 
 def _release_if_changed(ai_model: AIModel, version: str, api_spec: ApiSpec) -> None:
     current = ai_model.current_version
-    if version != current.version or not _says(current, api_spec):
+    if current is None or version != current.version or not _says(current, api_spec):
         _release(ai_model, version, api_spec)
 
 
 def _rewrite_version(ai_model: AIModel, version: str, api_spec: ApiSpec) -> None:
     """Change a version that nobody was promised. Raises VersionNotHigher if an older one of the model is in the way."""
     current = ai_model.current_version
+    if current is None:
+        _make_current(ai_model, _new_version(ai_model, version, api_spec))
+        return
     others = [known for known in ai_model.versions.all() if known.pk != current.pk]
     number = ModelVersion(version=version).number
     if others and number <= (highest := max(others, key=lambda known: known.number)).number:
@@ -322,4 +325,4 @@ def _rewrite_version(ai_model: AIModel, version: str, api_spec: ApiSpec) -> None
 
 
 def _says(version: ModelVersion, api_spec: ApiSpec) -> bool:
-    return version.input_schema == api_spec["input"] and version.output_schema == api_spec["output"]
+    return bool(version.input_schema == api_spec["input"] and version.output_schema == api_spec["output"])

@@ -65,7 +65,7 @@ def set_price(*, ai_model: AIModel, terms: Terms) -> Price:
     if faults := faults_of(terms):
         raise ValidationFailed(errors=[{**fault, "pointer": f"/pricing{fault['pointer']}"} for fault in faults])
     values = {**asdict(terms), "currency": settings.CURRENCY}
-    current = ai_model.prices.in_force().first()
+    current: Price | None = ai_model.prices.in_force().first()
     if current is not None and all(getattr(current, name) == value for name, value in values.items()):
         return current
     price: Price = ai_model.prices.create(**values, effective_from=clock.now())

@@ -1,0 +1,33 @@
+"""Keys, for staff: to look at and to revoke. No digest is shown."""
+
+from __future__ import annotations
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from apikeys import services
+from apikeys.models import APIKey
+from common.readonly import ReadOnlyAdmin
+
+
+@admin.register(APIKey)
+class APIKeyAdmin(ReadOnlyAdmin):
+    list_display = ("name", "__str__", "organization", "user", "mode", "last_used_at", "expires_at", "revoked_at")
+    list_filter = ("mode", ("revoked_at", admin.EmptyFieldListFilter), ("expires_at", admin.EmptyFieldListFilter))
+    list_select_related = ("organization", "user")
+    search_fields = ("name", "prefix", "last_four", "organization__slug", "user__email")
+    ordering = ("-id",)
+    exclude = ("digest", "previous_digest")
+    actions = ("revoke",)
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("apikeys.change_apikey"))
+
+    @admin.action(description=_("Revoke"), permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
+        done = [services.revoke_key(key=key) for key in queryset.filter(revoked_at=None)]
+        text = ngettext("%(count)d key is revoked.", "%(count)d keys are revoked.", len(done))
+        self.message_user(request, text % {"count": len(done)}, messages.SUCCESS)
