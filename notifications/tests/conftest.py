@@ -2,6 +2,7 @@
 
 import asyncio
 import email
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email import policy
@@ -62,6 +63,7 @@ def mailbox(settings: LazySettings) -> Iterator[Mailbox]:
     def authenticate(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
         return AuthResult(success=isinstance(data, LoginPassword) and data.password == PASSWORD, handled=False)
 
+    logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd's, which tells of every line
     mailbox = Mailbox()
     controller = LocalController(
         mailbox, hostname="127.0.0.1", port=0, authenticator=authenticate, auth_require_tls=False
