@@ -24,7 +24,7 @@ def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[s
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
     kept["GOCACHE"] = str(GO_CACHE)
     return subprocess.run(
-        command, cwd=EXAMPLES, env=kept | environment, capture_output=True, text=True, timeout=180, check=False
+        command, cwd=EXAMPLES, env=kept | environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 
