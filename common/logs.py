@@ -11,7 +11,7 @@ from structlog.types import EventDict, Processor
 
 # What identifies a leaked value is kept, what makes it usable is not.
 _SECRETS = re.compile(
-    r"\b(agr_(?:live|test)_)[0-9A-Za-z]{6,}"  # our keys
+    r"\b(agr_(?:live|test|rt)_)[\w-]{6,}"  # our keys and refresh tokens
     r"|\b(eyJ)[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"  # JSON Web Tokens
     r"|\b((?:sk|rk|pk|whsec)_)[0-9A-Za-z_+/=]{8,}"  # payment processors' and webhooks'
     r"|\b((?:Bearer|Basic) +)[^\s,;'\"]{12,}"

@@ -17,6 +17,7 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.c2lnbmF0dXJlc2lnbmF0dXJl"
     [
         (f"key {KEY} was used", "key agr_live_[hidden] was used"),
         (KEY.replace("live", "test"), "agr_test_[hidden]"),
+        ("refresh agr_rt_" + "a-B_" * 10 + "abc ended", "refresh agr_rt_[hidden] ended"),
         (f"token={TOKEN};", "token=eyJ[hidden];"),
         ("Authorization: Bearer abcdefghijklmnop", "Authorization: Bearer [hidden]"),
         ("whsec_" + "QUJDREVGR0g=" * 2, "whsec_[hidden]"),
