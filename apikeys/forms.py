@@ -13,6 +13,21 @@ from apikeys import services
 from apikeys.models import DEFAULT_PERMISSIONS, PERMISSIONS, APIKey, scopes_of_role
 from common.money import MAX_NANO, amount, to_nano
 
+PERMISSION_WORDS = {
+    "models:read": _("models:read, look at models"),
+    "models:write": _("models:write, publish and change models"),
+    "models:invoke": _("models:invoke, call models"),
+    "reviews:write": _("reviews:write, review models"),
+    "deployments:read": _("deployments:read, look at deployments"),
+    "deployments:write": _("deployments:write, make and change deployments"),
+    "keys:read": _("keys:read, look at keys"),
+    "keys:write": _("keys:write, make and revoke keys"),
+    "analytics:read": _("analytics:read, read usage"),
+    "billing:read": _("billing:read, read invoices and limits"),
+    "billing:write": _("billing:write, pay and change limits"),
+    "webhooks:read": _("webhooks:read, look at webhooks"),
+    "webhooks:write": _("webhooks:write, make and change webhooks"),
+}
 DAYS = (30, 90, 365)
 DEFAULT_DAYS = 90
 OVERLAPS = ((0, _("None: the old secret ends at once")), (86_400, _("24 hours")), (3 * 86_400, _("72 hours")))
@@ -64,7 +79,7 @@ class KeyForm(forms.Form):
         super().__init__(*args, **kwargs)
         within = scopes_of_role(role)
         permissions: Any = self.fields["permissions"]
-        permissions.choices = [(name, name) for name in PERMISSIONS if name in within]
+        permissions.choices = [(name, PERMISSION_WORDS[name]) for name in PERMISSIONS if name in within]
 
     def spend(self) -> services.SpendLimit | None:
         limit_nano = self.cleaned_data["spend_limit"]

@@ -420,7 +420,8 @@ def spend_limits_of(ids: Iterable[UUID]) -> dict[UUID, Budget]:
 class EffectiveLimit:
     """The tightest of the limits that a key's calls must fit into. Amounts are nano-units.
 
-    source: `key`, `organization` or `credit`. resets_at: when its window turns; None: never.
+    source: `key`, `organization` or `credit`. resets_at: when its window turns; None: never. own_nano: the key's own
+    limit, if it has one.
     """
 
     source: str
@@ -428,6 +429,7 @@ class EffectiveLimit:
     limit_nano: int
     window: str
     resets_at: datetime | None
+    own_nano: int | None
 
 
 def effective_limits(keys: Iterable[APIKey], *, organization: Organization) -> dict[UUID, EffectiveLimit]:
@@ -441,6 +443,12 @@ def effective_limits(keys: Iterable[APIKey], *, organization: Organization) -> d
         if candidates := [*own, *shared]:
             budget = min(candidates, key=lambda candidate: candidate.left)
             is_credit = budget.purpose == Budget.Purpose.CREDIT
-            source = "credit" if is_credit else str(budget.subject_kind)
-            tightest[key.pk] = EffectiveLimit(source, budget.spent, budget.limit, budget.window, budget.ends_at)
+            tightest[key.pk] = EffectiveLimit(
+                source="credit" if is_credit else str(budget.subject_kind),
+                used_nano=budget.spent,
+                limit_nano=budget.limit,
+                window=budget.window,
+                resets_at=budget.ends_at,
+                own_nano=own[0].limit if own else None,
+            )
     return tightest

@@ -188,13 +188,16 @@ def _limit_words(limit: services.EffectiveLimit | None, organization: Organizati
         "limit": display(limit.limit_nano, settings.CURRENCY),
         "window": WINDOWS[limit.window],
     }
-    match limit.source:
-        case "key":
-            text = _("%(used)s of %(limit)s key limit %(window)s") % values
-        case "credit":
-            text = _("No tighter key limit. Credit: %(used)s of %(limit)s spent") % values
-        case _:
-            text = _("No tighter key limit. Account: %(used)s of %(limit)s %(window)s") % values
+    if limit.source == "key":
+        text = _("%(used)s of %(limit)s key limit %(window)s") % values
+    else:
+        text = _("No key limit.")
+        if limit.own_nano is not None:
+            text = _("Key limit %(limit)s, but:") % {"limit": display(limit.own_nano, settings.CURRENCY)}
+        if limit.source == "credit":
+            text += " " + _("%(used)s of %(limit)s credit spent") % values
+        else:
+            text += " " + _("%(used)s of %(limit)s account limit %(window)s") % values
     if limit.used_nano >= limit.limit_nano and limit.resets_at is not None:
         day = formats.date_format(timezone.localtime(limit.resets_at), "j M Y")
         text = _("%(text)s: blocked until %(day)s") % {"text": text, "day": day}

@@ -92,9 +92,15 @@ CHAT_IN = {
     "required": ["messages"],
     "properties": {
         "messages": MESSAGES | {"examples": [[{"role": "user", "content": "I am a little tired of my job."}]]},
-        "max_tokens": {"type": "integer", "minimum": 1, "maximum": 4096, "description": "The most that is answered."},
-        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-        "seed": {"type": "integer", "description": "The same seed gives the same answer."},
+        "max_tokens": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 4096,
+            "description": "The most that is answered.",
+            "x-order": 1,
+        },
+        "temperature": {"type": "number", "minimum": 0, "maximum": 2, "x-order": 2},
+        "seed": {"type": "integer", "description": "The same seed gives the same answer.", "x-order": 3},
         "stream": {"type": "boolean"},
     },
 }
@@ -138,9 +144,7 @@ It reads words and their order by rule (VADER, Hutto and Gilbert 2014); irony pa
 English are mostly neutral to it.
 """,
         capabilities=("english", "scores"),
-        input=text_input(
-            "English text, up to 20,000 characters.", "The delivery was quick and the people were friendly."
-        ),
+        input=text_input("English text.", "The delivery was quick and the people were friendly."),
         output={
             "type": "object",
             "required": ["label", "score", "scores"],
@@ -170,7 +174,7 @@ Close relatives (Norwegian and Danish, Croatian and Serbian) are told apart less
 `confidence`.
 """,
         capabilities=("multilingual", "scores"),
-        input=text_input("A text in any language, up to 20,000 characters.", "Guten Morgen, wie geht es dir heute?"),
+        input=text_input("A text in any language.", "Guten Morgen, wie geht es dir heute?"),
         output={
             "type": "object",
             "required": ["language", "confidence"],

@@ -106,7 +106,8 @@ def test_the_list_names_the_limit_that_counts(browser, ada):
     accounts.ensure_credit(organization=ada.personal_organization, limit_nano=5 * NANO)
     html = html_of(browser.get("/keys"))
     assert "of $50.00 key limit" not in html, "the credit is tighter"
-    assert html.count("Credit: $0.00 of $5.00 spent") == 2
+    assert "No key limit. $0.00 of $5.00 credit spent" in html
+    assert "Key limit $50.00, but: $0.00 of $5.00 credit spent" in html
     services.change_key(key=limited, changes={"spend_limit": services.SpendLimit(0, window="day")})
     assert "$0.00 of $0.00 key limit today: blocked until" in html_of(browser.get("/keys"))
 

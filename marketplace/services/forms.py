@@ -25,8 +25,8 @@ LIMITS = {
     "exclusiveMaximum": "below {}",
     "minLength": "at least {} characters",
     "maxLength": "at most {} characters",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
+    "minItems": "{} or more items",
+    "maxItems": "up to {} items",
 }
 SKIPPED = ("stream", "stream_options", "model")  # of chat and embeddings: the gateway's business
 
@@ -75,7 +75,13 @@ def parameters_of(schema: Schema) -> list[Parameter]:
         for name, inner in properties.items()
         if isinstance(inner, dict)
     ]
-    return sorted(rows, key=lambda row: not row.required)
+    return sorted(rows, key=lambda row: (not row.required, _place(properties[row.name])))
+
+
+def _place(schema: Any) -> float:
+    """Where the publisher wants the property among the others: `x-order`. The database keeps no order of its own."""
+    place = schema.get("x-order") if isinstance(schema, dict) else None
+    return place if isinstance(place, int | float) else float("inf")
 
 
 def _type_words(schema: Schema) -> str:
@@ -92,7 +98,8 @@ def _type_words(schema: Schema) -> str:
 def _limits(schema: Schema) -> Iterable[str]:
     for keyword, words in LIMITS.items():
         if keyword in schema:
-            yield words.format(_label(schema[keyword]))
+            value = schema[keyword]
+            yield words.format(f"{value:,}" if isinstance(value, int | float) else _label(value))
     if "default" in schema:
         yield f"default {_as_json(schema['default'])[:MAX_SHOWN_CHARACTERS]}"
 
@@ -110,7 +117,7 @@ def form_of_schema(
         shown = _sent(values, WHOLE, _as_json(example_of_schema(schema)))
         return [FormField(WHOLE, "Input", "json", required=True, value=shown, errors=_all_messages(found))]
     required = schema.get("required", [])
-    names = sorted(properties, key=lambda name: (name not in required, list(properties).index(name)))
+    names = sorted(properties, key=lambda name: (name not in required, _place(properties[name])))
     return [
         _field(name, properties[name], name in required, values, tuple(_messages(found, name)))
         for name in names
