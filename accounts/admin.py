@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from accounts import services
-from accounts.models import Budget, EmailCode, Membership, Organization, RefreshFamily, User
+from accounts.models import Budget, EmailCode, Membership, Organization, RefreshFamily, RefreshToken, User
 from common.money import display, to_decimal, to_nano
 from common.readonly import ReadOnlyAdmin
 
@@ -211,8 +211,16 @@ class EmailCodeAdmin(ReadOnlyAdmin):
     fields = ("user", "email", "purpose", "attempts", "expires_at", "used_at", "created_at")
 
 
+class RefreshTokenInline(admin.TabularInline):
+    model = RefreshToken
+    fields = readonly_fields = ("created_at", "used_at", "expires_at")
+    extra = max_num = 0
+    can_delete = False
+
+
 @admin.register(RefreshFamily)
 class RefreshFamilyAdmin(ReadOnlyAdmin):
+    inlines = (RefreshTokenInline,)
     list_display = ("__str__", "user", "created_at", "revoked_at", "reason")
     list_filter = ("reason",)
     list_select_related = ("user",)

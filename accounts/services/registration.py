@@ -10,7 +10,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
 from accounts.errors import CodeInvalid
-from accounts.models import EmailCode, User
+from accounts.models import EmailCode, Organization, User
 from accounts.services import codes, mails
 from accounts.services.addresses import clean_email, find_owner, is_verified, mark_verified
 from accounts.services.locks import lock
@@ -26,7 +26,7 @@ def register_user(*, email: str, password: str, name: str, organization: str | N
 
     The answer and the work are the same whether or not the address is taken. The owner of a verified address is told
     by mail. An address that nobody has verified belongs to whoever signed up last, since the code goes to the mailbox:
-    an earlier sign-up by somebody else leaves no password behind.
+    an earlier sign-up by somebody else leaves neither a password nor a name behind.
     Raises ValidationFailed for a password that breaks the rules.
     """
     email = clean_email(email)
@@ -39,13 +39,15 @@ def register_user(*, email: str, password: str, name: str, organization: str | N
         if user is None:
             _mail_code(_open(email=email, hashed=hashed, name=name, organization=organization), email, at)
             return
-        _open_and_forget(hashed=hashed, name=name, organization=organization, at=at)
         if is_claimed(user, email):
+            _open_and_forget(hashed=hashed, name=name, organization=organization, at=at)
             if mails.may_mail(email):
                 mails.mail_account_exists(user=user, email=email)
             return
         user.password, user.name = hashed, name
         user.save(update_fields=["password", "name", "updated_at"])
+        Organization.objects.filter(personal_owner=user).delete()  # nobody has ever acted for it
+        create_organization(owner=user, name=organization or name, is_personal=True)
         codes.cancel_codes(user=user, purpose=VERIFY, at=at)
         _mail_code(user, email, at)
 

@@ -102,15 +102,16 @@ def test_a_further_verified_address_of_somebody_is_taken_too():
 
 def test_nobody_can_leave_a_password_behind_at_an_address_that_is_not_theirs():
     email = new_address()
-    register(email, password="the password of mallory", name="Mallory")
+    register(email, password="the password of mallory", name="Mallory", organization="Mallory & Co")
     register(email)
     first, second = (code_in(message) for message in mails_to(email))
     with pytest.raises(CodeInvalid):
         services.verify_email(email=email, code=first)
     user = services.verify_email(email=email, code=second)
-    assert user.name == "Ada Lovelace"
+    assert user.name == user.personal_organization.name == "Ada Lovelace"
+    assert "mallory" not in user.personal_organization.slug
     assert user.check_password(PASSWORD)
-    assert User.objects.filter(email=email).count() == 1
+    assert user.memberships.count() == User.objects.filter(email=email).count() == 1
 
 
 def test_a_code_stands_for_no_password_that_came_after_it():
