@@ -9,6 +9,7 @@ Without them it uses the demo's own, from `var/demo.json`.
 import json
 import os
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 from openai import OpenAI
@@ -66,9 +67,9 @@ def main() -> None:
                 print(choice.delta.content or "", end="", flush=True)
             usage = chunk.usage or usage
         print()
-        if not streamed or usage is None:
+        if not streamed or usage is None or not usage.model_extra:
             sys.exit("FAILED: the stream has no text or no usage.")
-        print(f"  {usage.total_tokens} tokens, cost {getattr(usage, 'cost', 'not told')}")
+        print(f"  {usage.total_tokens} tokens, {Decimal(str(usage.model_extra['cost'])):f} USD")
 
         texts = ["The cat sat on the mat.", "A cat was sitting on a mat.", "Revenue grew by ten percent."]
         embeddings = client.embeddings.create(model=EMBEDDING_MODEL, input=texts)

@@ -1,6 +1,11 @@
 """The outbox: written with the caller's transaction, sent once, tried again, given up."""
 
+import os
+import subprocess
+import sys
 import threading
+import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -203,3 +208,34 @@ def test_workers_side_by_side_send_each_message_once(settings, tmp_path):
     assert sum(count > 0 for count in counts) > 1
     assert set(Message.objects.values_list("state", "attempts")) == {("sent", 1)}
     assert len(list(tmp_path.glob("*.eml"))) == len(addresses)
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_killed_at_any_moment_loses_nothing(settings, tmp_path):
+    settings.EMAIL_BACKEND = "notifications.adapters.filemail.EmailBackend"
+    settings.EMAIL_FILE_PATH = str(tmp_path / "mail")
+    for number in range(400):
+        make_message(to_address=f"a{number}@example.org")
+    program = "import django; django.setup(); from notifications import services; services.deliver(limit=400)"
+    environment = {
+        **os.environ,
+        "EMAIL_URL": f"filemail://{tmp_path}/mail",
+        "KEY_ENCRYPTION_KEYS": ",".join(
+            f"{id}:{urlsafe_b64encode(key).decode().rstrip('=')}" for id, key in settings.KEY_ENCRYPTION_KEYS.items()
+        ),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+    }
+    for kills in range(1, 4):
+        with subprocess.Popen([sys.executable, "-c", program], cwd=settings.BASE_DIR, env=environment) as worker:
+            deadline = time.monotonic() + 30
+            while len(list(tmp_path.glob("mail/*.eml"))) < 60 * kills:
+                assert worker.poll() is None
+                assert time.monotonic() < deadline
+            worker.kill()
+    unfinished = Message.objects.pending()
+    assert unfinished.exists()
+    in_hours(1)  # all leases have ended
+    services.deliver(limit=400)
+    assert not unfinished.exists()
+    assert len(list(tmp_path.glob("mail/*.eml"))) == 400
