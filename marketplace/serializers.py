@@ -163,6 +163,7 @@ class PriceLimitField(CharField):
         return nano
 
 
+@extend_schema_field({"type": "number", "minimum": 0, "maximum": 5, "multipleOf": 0.1})
 class RatingField(serializers.Field):
     """Tenths of a rating between 0 and 5."""
 
