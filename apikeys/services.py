@@ -20,7 +20,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from accounts import services as accounts
@@ -29,7 +29,7 @@ from apikeys.errors import IPNotAllowed, KeyExpired, KeyMalformed, KeyNotActive,
 from apikeys.models import DEFAULT_PERMISSIONS, PERMISSIONS, APIKey, scopes_of_role
 from common import clock
 from common.clock import ClockNow
-from common.ids import decode
+from common.ids import decode, uuid7
 from common.problems import Conflict, FieldError, InvalidCredentials, RoleRequired, ValidationFailed
 
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -196,12 +196,13 @@ def issue_key(
     rate_limit: int | None = None,
     spend_limit: SpendLimit | None = None,
     by: APIKey | None = None,
+    id: UUID | None = None,
 ) -> tuple[APIKey, str]:
     """A new key of the organization, made by `user`, and its secret, which is not kept.
 
     allowed_models: ids, `mdl_…`, `publisher:slug` or `publisher/slug`; none: all. allowed_ips: addresses or networks.
-    rate_limit: calls a minute. by: the key that asks, if a key does.
-    Raises ValidationFailed, KeyTooWide.
+    rate_limit: calls a minute. by: the key that asks, if a key does. id: the UUIDv7 it shall have, so that a wish that
+    is sent twice makes one key. Raises ValidationFailed, KeyTooWide, or Conflict when there is a key with this id.
     """
     values = _checked(
         {
@@ -217,9 +218,15 @@ def issue_key(
         at=clock.now(),
     )
     secret = make_secret(mode)
-    key = APIKey(organization=organization, user=user, mode=mode, **values, **_stored(secret))
+    key = APIKey(id=id or uuid7(), organization=organization, user=user, mode=mode, **values, **_stored(secret))
     _refuse_wider(key, by)
-    key.save(force_insert=True)
+    try:
+        with transaction.atomic():
+            key.save(force_insert=True)
+    except IntegrityError as error:
+        if id is None or not APIKey.objects.filter(pk=id).exists():
+            raise
+        raise Conflict("A key was made with this id before.") from error
     if spend_limit is not None:
         _set_spend_limit(key, spend_limit)
     key.refresh_from_db(fields=["created_at"])
@@ -334,8 +341,6 @@ def _checked_networks(texts: Sequence[str], faults: list[FieldError]) -> list[st
 
 def _find_models(names: Sequence[str | UUID], organization: Organization, faults: list[FieldError]) -> list[UUID]:
     """The ids of models that the organization may see."""
-    # The catalogue is no app of ours to import; it is reached through the relation that organizations have to it.
-    catalogue: Any = Organization._meta.get_field("ai_models").related_model._default_manager
     wanted = [_model_reference(name) for name in names]
     ids = [name for name in wanted if isinstance(name, UUID)]
     slugs = [name for name in wanted if isinstance(name, tuple)]
@@ -345,7 +350,7 @@ def _find_models(names: Sequence[str | UUID], organization: Organization, faults
     found: dict[Any, UUID] = {}
     if wanted:
         for id, publisher, slug in (
-            catalogue.visible_to(organization).filter(by_name).values_list("id", "publisher__slug", "slug")
+            _catalogue().visible_to(organization).filter(by_name).values_list("id", "publisher__slug", "slug")
         ):
             found[id] = found[publisher, slug] = id
     for position, name in enumerate(wanted):
@@ -353,6 +358,20 @@ def _find_models(names: Sequence[str | UUID], organization: Organization, faults
             detail = "There is no such model, or you may not see it."
             faults.append({"pointer": f"/allowed_models/{position}", "code": "unknown_model", "detail": detail})
     return list(dict.fromkeys(found[name] for name in wanted if name in found))
+
+
+def names_of_models(ids: Iterable[UUID]) -> dict[UUID, str]:
+    """`publisher/slug` of each of these models that is still there, by id."""
+    ids = list(ids)
+    if not ids:
+        return {}
+    found = _catalogue().filter(id__in=ids).values_list("id", "publisher__slug", "slug")
+    return {id: f"{publisher}/{slug}" for id, publisher, slug in found}
+
+
+def _catalogue() -> Any:
+    """It is no app of ours to import, and is reached through the relation that organizations have to it."""
+    return Organization._meta.get_field("ai_models").related_model._default_manager
 
 
 def _model_reference(name: str | UUID) -> UUID | tuple[str, str]:

@@ -1,33 +1,39 @@
 """The pages of keys: list and make, look and change, rotate, revoke.
 
-A secret is in the answer of one POST and nowhere else: no address, session, log or browser cache holds it.
+A secret is in the answer to one POST and nowhere else: no address, session, message, log or cache holds it. Such an
+answer is no redirect, so a reload sends the form again: a form for a new key carries the key's id, which fits once, and
+a form to rotate names the secret that it replaces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
+from django.core.paginator import Page, Paginator
+from django.db.models import Case, Q, Value, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods
 
-from accounts.models import Budget, Organization
+from accounts.models import Organization
 from apikeys import services
+from apikeys.errors import KeyNotActive
 from apikeys.forms import EditKeyForm, NewKeyForm, RotateForm
 from apikeys.models import APIKey, scopes_of_role
 from common import clock
-from common.money import display
+from common.money import SYMBOLS, display
 from common.policy import Actor, actor_of
-from common.problems import Problem
+from common.problems import Conflict, RoleRequired, ValidationFailed
 
 WINDOWS = {
     "day": gettext_lazy("today"),
@@ -35,94 +41,145 @@ WINDOWS = {
     "month": gettext_lazy("this month"),
     "lifetime": gettext_lazy("in all"),
 }
-MAX_SHOWN = 200
+KEYS_ON_A_PAGE = 50
+SOON = timedelta(days=7)
+WAIT_FOR_USE = timedelta(minutes=10)
+STOP_POLLING = 286  # htmx's word for it
 
-page = require_http_methods(["GET", "HEAD", "POST"])
+methods = require_http_methods(["GET", "HEAD", "POST"])
 
 
-@page
+@dataclass(frozen=True, slots=True)
+class State:
+    """Whether a key works, in words. tone: of the badge."""
+
+    label: str
+    tone: str = ""
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The meter of the limit that counts. Amounts are nano-units."""
+
+    used: int
+    limit: int
+    text: str
+    can_be_raised: bool  # it is the key's own, and used up
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    key: APIKey
+    state: State
+    access: str
+    limit: Limit | None
+    may_change: bool
+
+
+@methods
 @sensitive_variables()
 def keys(request: HttpRequest) -> HttpResponse:
     """The organization's keys, and the form for a new one. The answer to the form shows the secret, once."""
-    actor = actor_of(request)
-    at = clock.now()
-    form = NewKeyForm(request.POST if request.method == "POST" else None, role=actor.role or "")
+    actor, at = actor_of(request), clock.now()
+    role = actor.role or ""
+    form = NewKeyForm(request.POST if request.method == "POST" else None, role=role, user_id=actor.user.pk)
     made, secret = None, ""
     if form.is_bound and form.is_valid():
+        if _is_made(form.cleaned_data["once"]):
+            return _tell_of_made(request)
         try:
             made, secret = services.issue_key(organization=actor.organization, user=actor.user, **form.values(at))
-        except Problem as problem:
+        except ValidationFailed as problem:
             form.add_problem(problem)
-        else:
-            form = NewKeyForm(role=actor.role or "")
+        except Conflict:
+            return _tell_of_made(request)
+    page = _page_of(actor, at, request.GET.get("page"))
+    is_faulty = form.is_bound and made is None
     context = {
-        "rows": _rows(actor, at),
+        "page": page,
+        "rows": _rows(actor, page.object_list, at),
         "form": form,
         "made": made,
         "secret": secret,
-        "may_make": bool(scopes_of_role(actor.role or "")),
-        "is_form_open": form.is_bound or (made is None and request.GET.get("new") == "1"),
+        "may_make": bool(scopes_of_role(role)),
+        "shows_form": made is None and (is_faulty or "new" in request.GET or not page.paginator.count),
+        "currency": SYMBOLS.get(settings.CURRENCY, settings.CURRENCY),
     }
-    return _answer(request, "apikeys/keys.html", context, status=422 if form.is_bound else 200)
+    return _answer(request, "apikeys/keys.html", context, status=422 if is_faulty else 200)
 
 
-@page
+@methods
 def key(request: HttpRequest, id: UUID) -> HttpResponse:
-    """One key: its limits and facts; whoever controls it can change them."""
-    actor = actor_of(request)
+    """One key: its facts and limits; whoever controls it can change them."""
+    actor, at = actor_of(request), clock.now()
     found = _find(actor, id)
-    may_change = _may_change(actor, found)
+    if request.method != "POST" and request.GET.get("part") == "use":
+        return _use(request, found, at)
+    if request.method == "POST":
+        services.require_control(key=found, user=actor.user, role=actor.role)
+        if found.revoked_at is not None:
+            raise KeyNotActive("The key was revoked.")
+    row = _rows(actor, [found], at)[0]
+    model_names = services.names_of_models(found.allowed_models)
     form = None
-    if may_change and found.revoked_at is None:
-        limit = services.spend_limits_of([found.id]).get(found.id)
-        initial = {
-            "name": found.name,
-            "permissions": found.permissions,
-            "spend_limit": None if limit is None else limit.limit,
-            "window": Budget.Window.MONTH if limit is None else limit.window,
-        }
-        form = EditKeyForm(request.POST if request.method == "POST" else None, role=actor.role or "", initial=initial)
+    if row.may_change:
+        form = EditKeyForm(
+            request.POST if request.method == "POST" else None,
+            role=actor.role or "",
+            key=found,
+            limit=services.spend_limits_of([found.id]).get(found.id),
+            model_names=model_names,
+        )
     if form is not None and form.is_bound and form.is_valid():
         try:
-            services.change_key(key=found, changes=form.values())
-        except Problem as problem:
+            services.change_key(key=found, changes=form.changes(at))
+        except ValidationFailed as problem:
             form.add_problem(problem)
         else:
             messages.success(request, _("Saved."))
             return redirect("key", id)
-    limits = services.effective_limits([found], organization=actor.organization)
+    is_faulty = form is not None and form.is_bound
     context = {
         "key": found,
-        "state": _state(found, clock.now()),
-        "limit": _limit_words(limits.get(found.id), actor.organization),
+        "row": row,
         "form": form,
-        "may_change": may_change,
+        "model_names": [model_names.get(one, one) for one in found.allowed_models],
+        "permissions": sorted(found.permissions),
+        "is_overlapping": found.overlap_until is not None and found.overlap_until > at,
+        "currency": SYMBOLS.get(settings.CURRENCY, settings.CURRENCY),
     }
-    is_faulty = form is not None and form.is_bound
     return _answer(request, "apikeys/key.html", context, status=422 if is_faulty else 200)
 
 
-@page
+@methods
 @sensitive_variables()
 def rotate(request: HttpRequest, id: UUID) -> HttpResponse:
     """Ask, then give the key a new secret; the answer to the form shows it, once."""
-    actor = actor_of(request)
+    actor, at = actor_of(request), clock.now()
     found = _find_to_change(actor, id)
-    form = RotateForm(request.POST if request.method == "POST" else None)
+    if found.revoked_at is not None or found.is_expired(at):
+        raise KeyNotActive("The key was revoked." if found.revoked_at is not None else "The key has expired.")
+    form = RotateForm(request.POST if request.method == "POST" else None, initial={"shown": str(found)})
     secret = ""
     if form.is_bound and form.is_valid():
-        found, secret = services.rotate_key(key=found, **form.cleaned_data)
+        if form.cleaned_data["shown"] != str(found):
+            text = _("“%(name)s” was rotated already; its secret was shown then. Nothing was changed now.")
+            messages.warning(request, text % {"name": found.name})
+            return redirect("key", id)
+        found, secret = services.rotate_key(key=found, overlap_seconds=form.cleaned_data["overlap_seconds"])
     context = {"key": found, "form": form, "secret": secret}
     is_faulty = form.is_bound and not secret
     return _answer(request, "apikeys/rotate.html", context, status=422 if is_faulty else 200)
 
 
-@page
+@methods
 def revoke(request: HttpRequest, id: UUID) -> HttpResponse:
-    """Ask, then end the key."""
+    """Ask, then end the key. Repeating it changes nothing."""
     found = _find_to_change(actor_of(request), id)
-    if request.method == "POST":
-        services.revoke_key(key=found)
+    if request.method == "POST" or found.revoked_at is not None:
+        if request.method == "POST":
+            services.revoke_key(key=found)
         messages.success(request, _("The key “%(name)s” is revoked.") % {"name": found.name})
         return redirect("keys")
     return _answer(request, "apikeys/revoke.html", {"key": found})
@@ -134,8 +191,27 @@ def _answer(request: HttpRequest, template: str, context: dict[str, Any], *, sta
     return response
 
 
+def _use(request: HttpRequest, found: APIKey, at: datetime) -> HttpResponse:
+    """For the card of a new secret, which asks every few seconds: nothing yet, or the last word."""
+    if found.last_used_at is None and at - found.created_at < WAIT_FOR_USE:
+        return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
+    return _answer(request, "apikeys/reveal.html#use", {"key": found}, status=STOP_POLLING)
+
+
+def _is_made(id: UUID) -> bool:
+    return APIKey.objects.filter(pk=id).exists()
+
+
+def _tell_of_made(request: HttpRequest) -> HttpResponse:
+    text = _("This form was sent before, and made one key then. If you did not copy its secret, rotate the key.")
+    messages.warning(request, text)
+    return redirect("keys")
+
+
 def _find(actor: Actor, id: UUID) -> APIKey:
-    found = APIKey.objects.of_organization(actor.organization).select_related("user").filter(pk=id).first()
+    found: APIKey | None = (
+        APIKey.objects.of_organization(actor.organization).select_related("user").filter(pk=id).first()
+    )
     if found is None:
         raise Http404
     return found
@@ -147,58 +223,89 @@ def _find_to_change(actor: Actor, id: UUID) -> APIKey:
     return found
 
 
-def _may_change(actor: Actor, found: APIKey) -> bool:
-    return found.user_id == actor.user.pk or actor.role in ("owner", "admin")
+def _page_of(actor: Actor, at: datetime, number: str | None) -> Page[APIKey]:
+    """The keys that work, the newest first, then those that have ended."""
+    works = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=at))
+    found = (
+        APIKey.objects.of_organization(actor.organization)
+        .select_related("user")
+        .order_by(Case(When(works, then=Value(0)), default=Value(1)), "-id")
+    )
+    return Paginator(found, KEYS_ON_A_PAGE).get_page(number)
 
 
-def _rows(actor: Actor, at: datetime) -> Iterable[dict[str, Any]]:
-    """The keys in use first, then those that have ended; each with the limit that counts, in words."""
-    found = list(APIKey.objects.of_organization(actor.organization).select_related("user").order_by("-id")[:MAX_SHOWN])
+def _rows(actor: Actor, found: Iterable[APIKey], at: datetime) -> list[Row]:
+    found = list(found)
     limits = services.effective_limits(found, organization=actor.organization)
-    rows = [
-        {
-            "key": one,
-            "state": _state(one, at),
-            "limit": _limit_words(limits.get(one.id), actor.organization),
-            "may_change": _may_change(actor, one) and one.revoked_at is None,
-        }
+    return [
+        Row(
+            key=one,
+            state=_state(one, at),
+            access=_access_words(one),
+            limit=_limit_words(limits.get(one.id), actor.organization),
+            may_change=one.revoked_at is None and _controls(actor, one),
+        )
         for one in found
     ]
-    return sorted(rows, key=lambda row: row["state"]["has_ended"])
 
 
-def _state(found: APIKey, at: datetime) -> dict[str, Any]:
+def _controls(actor: Actor, found: APIKey) -> bool:
+    try:
+        services.require_control(key=found, user=actor.user, role=actor.role)
+    except RoleRequired:
+        return False
+    return True
+
+
+def _state(found: APIKey, at: datetime) -> State:
     if found.revoked_at is not None:
-        return {"label": _("Revoked"), "tone": "bad", "has_ended": True}
-    if found.is_expired(at):
-        return {"label": _("Expired"), "tone": "bad", "has_ended": True}
-    if found.expires_at is not None:
+        return State(_("Revoked"), "bad", is_over=True)
+    if found.expires_at is None:
+        return State(_("Never"))
+    if found.expires_at <= at:
+        return State(_("Expired"), "bad", is_over=True)
+    if found.expires_at - at < SOON:
         days = (found.expires_at - at).days
-        label = _("Expires in %(days)d days") % {"days": days} if days else _("Expires today")
-        return {"label": label, "tone": "warn" if days < 7 else "", "has_ended": False}
-    return {"label": "", "tone": "", "has_ended": False}
+        if not days:
+            return State(_("Within a day"), "warn")
+        return State(ngettext("In %(days)d day", "In %(days)d days", days) % {"days": days}, "warn")
+    return State(formats.date_format(timezone.localtime(found.expires_at), "j M Y"))
 
 
-def _limit_words(limit: services.EffectiveLimit | None, organization: Organization) -> dict[str, Any] | None:
-    """The meter of a limit: used, limit, and the sentence beside it."""
+def _access_words(found: APIKey) -> str:
+    if "models:invoke" not in found.permissions:
+        reads = all(permission.endswith(":read") for permission in found.permissions)
+        return _("Read only") if reads else _("No calls")
+    if number := len(found.allowed_models):
+        return ngettext("%(number)d model", "%(number)d models", number) % {"number": number}
+    return _("All models")
+
+
+def _limit_words(limit: services.EffectiveLimit | None, organization: Organization) -> Limit | None:
+    """The meter of a limit: used, limit, and the words under it, which name whose limit it is."""
     if limit is None:
         return None
+    is_reached = limit.used_nano >= limit.limit_nano
     values = {
         "used": display(limit.used_nano, settings.CURRENCY),
         "limit": display(limit.limit_nano, settings.CURRENCY),
         "window": WINDOWS[limit.window],
+        "own": "" if limit.own_nano is None else display(limit.own_nano, settings.CURRENCY),
     }
     if limit.source == "key":
-        text = _("%(used)s of %(limit)s key limit %(window)s") % values
+        text = _("%(used)s of %(limit)s key limit %(window)s")
+    elif limit.source == "credit" and is_reached:
+        text = _("No credit left: %(used)s of %(limit)s spent")
+    elif limit.source == "credit" and limit.own_nano is None:
+        text = _("No key limit. Credit: %(used)s of %(limit)s spent")
+    elif limit.source == "credit":
+        text = _("Tighter than the key limit of %(own)s: credit, %(used)s of %(limit)s spent")
+    elif limit.own_nano is None:
+        text = _("No key limit. Account: %(used)s of %(limit)s %(window)s")
     else:
-        text = _("No key limit.")
-        if limit.own_nano is not None:
-            text = _("Key limit %(limit)s, but:") % {"limit": display(limit.own_nano, settings.CURRENCY)}
-        if limit.source == "credit":
-            text += " " + _("%(used)s of %(limit)s credit spent") % values
-        else:
-            text += " " + _("%(used)s of %(limit)s account limit %(window)s") % values
-    if limit.used_nano >= limit.limit_nano and limit.resets_at is not None:
-        day = formats.date_format(timezone.localtime(limit.resets_at), "j M Y")
-        text = _("%(text)s: blocked until %(day)s") % {"text": text, "day": day}
-    return {"used": limit.used_nano, "limit": limit.limit_nano, "text": text}
+        text = _("Tighter than the key limit of %(own)s: account, %(used)s of %(limit)s %(window)s")
+    text = text % values
+    if is_reached and limit.resets_at is not None:
+        end = formats.date_format(timezone.localtime(limit.resets_at), "j M Y, H:i")
+        text = _("%(text)s: blocked until %(end)s") % {"text": text, "end": end}
+    return Limit(limit.used_nano, limit.limit_nano, text, can_be_raised=is_reached and limit.source == "key")
