@@ -227,8 +227,9 @@ class NewKeyForm(KeyForm):
         except signing.BadSignature:
             user_id = key_id = ""
         if user_id != str(self.user_id):
-            self.data = self.data.copy()
-            self.data["once"] = self._sign()
+            fresh: Any = self.data
+            self.data = fresh = fresh.copy()
+            fresh["once"] = self._sign()
             raise forms.ValidationError(_("This form was out of date. Look it over and send it again."), code="stale")
         return UUID(key_id)
 
@@ -280,7 +281,7 @@ class EditKeyForm(KeyForm):
     def changes(self, at: datetime) -> dict[str, Any]:
         """The changes for `change_key`."""
         given, changed = self.cleaned_data, set(self.changed_data)
-        found = {name: given[name] for name in ("name", "rate_limit", "allowed_ips") if name in changed}
+        found: dict[str, Any] = {name: given[name] for name in ("name", "rate_limit", "allowed_ips") if name in changed}
         if changed & {"access", "extra"}:
             base = list(BASE[:1] if given["access"] == "read" else BASE)
             if "access" not in changed:
@@ -313,5 +314,5 @@ def _expiry_choices() -> list[tuple[str, str]]:
     return [*((str(days), _("in %(days)d days") % {"days": days}) for days in DAYS), ("", _("never"))]
 
 
-def _card(words: str, hint: str) -> SafeString:
+def _card(words: Any, hint: str) -> SafeString:
     return format_html("<b>{}</b><span class='small muted'>{}</span>", words, hint)
