@@ -72,6 +72,8 @@ class AIModel(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
+    prices_in_force: list[Price]  # the price alone, where `AIModelQuerySet.detailed` has read it
+
     objects = AIModelQuerySet.as_manager()
 
     class Meta:

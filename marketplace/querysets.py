@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.db import models
 from django.db.models import OuterRef, Prefetch, Q, Subquery
@@ -54,14 +54,21 @@ class AIModelQuerySet(models.QuerySet):
 
     def detailed(self) -> AIModelQuerySet:
         """With everything that the API and the pages show of a model, in a fixed number of queries."""
-        price: Any = self.model._meta.get_field("prices").related_model
-        prices = Prefetch("prices", price.objects.current(), to_attr="prices_in_force")
-        return self.select_related("publisher", "current_version").prefetch_related(prices)
+        prices = Prefetch("prices", self._prices().current(), to_attr="prices_in_force")
+        return self.select_related("publisher", "current_version").defer("search_vector").prefetch_related(prices)
 
     def in_order(self, ids: Sequence[UUID]) -> list[AIModel]:
-        """The models with these ids, detailed, in the order of the ids."""
-        rows = {row.pk: row for row in self.detailed().filter(pk__in=ids)} if ids else {}
+        """The models with these ids, in the order of the ids, as `detailed` but without what a prefetch costs."""
+        found = self.select_related("publisher", "current_version").defer("search_vector").in_bulk(ids)
+        rows = cast("dict[UUID, AIModel]", found)
+        prices = {price.ai_model_id: [price] for price in self._prices().current().filter(ai_model__in=ids)}
+        for row in rows.values():
+            row.prices_in_force = prices.get(row.pk, [])
         return [rows[id] for id in ids if id in rows]
+
+    def _prices(self) -> Any:
+        price: Any = self.model._meta.get_field("prices").related_model
+        return price.objects
 
 
 class PriceQuerySet(models.QuerySet):

@@ -47,12 +47,13 @@ class PostgresSearch:
     ) -> Found:
         text = understand(query.words)
         models = matching(query, text)
+        order = order_of(query, text)
         page = paginate(
-            ordered(models, query, text).only("id"),
-            order=order_of(query, text),
+            ordered(models, query, text).values("id", *(name.removeprefix("-") for name in order if name != "-id")),
+            order=order,
             limit=limit,
             cursor=cursor,
-            serialize=lambda rows: [row.id for row in rows],
+            serialize=lambda rows: [row["id"] for row in rows],
         )
         return Found(
             ids=list(page["data"]),

@@ -127,6 +127,11 @@ def _check_keywords(node: Schema, pointer: str) -> None:
         raise UnfitSchema(f"{pointer}/$ref", "remote_reference", detail)
 
 
+def steps_of(schema: Schema) -> int:
+    """On how many schemas one value is tried at most. For a schema that `check_schema` accepted."""
+    return _steps(schema, schema, {}, [])
+
+
 def _steps(node: Any, root: Schema, known: dict[int, int], path: list[int]) -> int:
     """How many schemas are tried for one value at most, references followed. Raises UnfitSchema for a circle."""
     if not isinstance(node, dict):
