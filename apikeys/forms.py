@@ -24,11 +24,17 @@ from common.problems import ValidationFailed
 DAYS = (7, 30, 90, 365)
 DEFAULT_DAYS = 90
 DEFAULT_LIMIT_NANO = 20 * NANO
-KEEP = "keep"
+KEEP, NEVER = "keep", "never"
+WINDOW_WORDS = {
+    Budget.Window.DAY: gettext_lazy("every day"),
+    Budget.Window.WEEK: gettext_lazy("every week"),
+    Budget.Window.MONTH: gettext_lazy("every month"),
+    Budget.Window.LIFETIME: gettext_lazy("never"),
+}
 OVERLAPS = (
-    (0, gettext_lazy("None: the old secret ends at once")),
-    (86_400, gettext_lazy("24 hours")),
-    (3 * 86_400, gettext_lazy("72 hours")),
+    (0, gettext_lazy("ends at once")),
+    (86_400, gettext_lazy("works for 24 hours more")),
+    (3 * 86_400, gettext_lazy("works for 72 hours more")),
 )
 BASE = ("models:read", "models:invoke")  # what the choice of access stands for; the others are boxes to tick
 PERMISSION_WORDS = {
@@ -115,11 +121,10 @@ class KeyForm(forms.Form):
         ),
     )
     window = forms.ChoiceField(
-        label=gettext_lazy("Starts again every"), choices=Budget.Window.choices, initial=Budget.Window.MONTH
+        label=gettext_lazy("Starts again"), choices=list(WINDOW_WORDS.items()), initial=Budget.Window.MONTH
     )
     expires = forms.ChoiceField(
         label=gettext_lazy("Expires"),
-        required=False,
         help_text=gettext_lazy("A key that never expires works until somebody remembers to revoke it."),
     )
     rate_limit = forms.IntegerField(
@@ -159,11 +164,6 @@ class KeyForm(forms.Form):
             for name in PERMISSIONS
             if name in within and name not in BASE
         ]
-        windows: Any = self.fields["window"]
-        windows.choices = [
-            (value, _("never: for the key's lifetime") if value == Budget.Window.LIFETIME else str(label).lower())
-            for value, label in Budget.Window.choices
-        ]
 
     @property
     def has_more(self) -> bool:
@@ -188,7 +188,7 @@ class KeyForm(forms.Form):
 
     def expires_at(self, at: datetime) -> datetime | None:
         days = self.cleaned_data["expires"]
-        return at + timedelta(days=int(days)) if days else None
+        return None if days == NEVER else at + timedelta(days=int(days))
 
     def add_problem(self, problem: ValidationFailed) -> None:
         """Set what the service refused beside the fields it is about."""
@@ -300,7 +300,7 @@ class RotateForm(forms.Form):
     """`shown` is the key as the person saw it: sent again after the rotation, it no longer fits."""
 
     overlap_seconds = forms.TypedChoiceField(
-        label=gettext_lazy("The old secret works for"),
+        label=gettext_lazy("The old secret"),
         choices=OVERLAPS,
         coerce=int,
         initial=services.DEFAULT_OVERLAP_SECONDS,
@@ -311,7 +311,7 @@ class RotateForm(forms.Form):
 
 
 def _expiry_choices() -> list[tuple[str, str]]:
-    return [*((str(days), _("in %(days)d days") % {"days": days}) for days in DAYS), ("", _("never"))]
+    return [*((str(days), _("in %(days)d days") % {"days": days}) for days in DAYS), (NEVER, _("never"))]
 
 
 def _card(words: Any, hint: str) -> SafeString:
