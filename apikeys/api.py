@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apikeys import services
+from apikeys.errors import KeyNotActive
 from apikeys.models import APIKey
 from apikeys.serializers import KeyIn, KeyOut, KeyPatch, NewKeyOut, RotatedKeyOut, RotateIn
 from common.pagination import PageQuery, page_response
@@ -47,6 +48,8 @@ class Keys(APIView):
 
 class Key(APIView):
     """One key of the organization; those of others do not exist here."""
+
+    problems = (KeyNotActive,)
 
     def find(self, id: UUID) -> APIKey:
         return get_object_or_404(APIKey.objects.of_organization(self.actor.organization), pk=id)

@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from common.pagination import PageQuery, page_response
 from common.rest import APIView
 from marketplace import services
+from marketplace.errors import NotReadyToPublish, VersionNotHigher, WrongStatus
 from marketplace.models import AIModel
 from marketplace.search import engine
 from marketplace.serializers import (
@@ -100,6 +101,8 @@ class OneModel(APIView):
 
 
 class Model(OneModel):
+    problems = (WrongStatus, VersionNotHigher)
+
     @extend_schema(operation_id="get_model", parameters=[REF], responses=AIModelOut)
     def get(self, request: Request, ref: str) -> HttpResponseBase:
         return conditional(request, model_out(self.find(ref)))
@@ -118,6 +121,7 @@ class Model(OneModel):
 
 
 class Versions(OneModel):
+    problems = (WrongStatus, VersionNotHigher)
     query = {"GET": PageQuery}
 
     @extend_schema(operation_id="list_versions", parameters=[REF], responses=VersionOut(many=True))
@@ -146,6 +150,8 @@ class Versions(OneModel):
 
 
 class Submission(OneModel):
+    problems = (WrongStatus, NotReadyToPublish)
+
     @extend_schema(operation_id="submit_model", parameters=[REF], request=None, responses=AIModelOut)
     def post(self, request: Request, ref: str) -> Response:
         """Ask for publication."""
@@ -154,6 +160,8 @@ class Submission(OneModel):
 
 
 class Publication(OneModel):
+    problems = (WrongStatus, NotReadyToPublish)
+
     @extend_schema(operation_id="publish_model", parameters=[REF], request=None, responses=AIModelOut)
     def post(self, request: Request, ref: str) -> Response:
         """Open the model to everybody: staff, or its publisher where the site approves automatically."""
@@ -164,6 +172,8 @@ class Publication(OneModel):
 
 
 class Deprecation(OneModel):
+    problems = (WrongStatus,)
+
     @extend_schema(operation_id="deprecate_model", parameters=[REF], request=None, responses=AIModelOut)
     def post(self, request: Request, ref: str) -> Response:
         """Tell callers to look for another model. Calls go on."""
