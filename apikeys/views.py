@@ -86,14 +86,16 @@ def keys(request: HttpRequest) -> HttpResponse:
     form = NewKeyForm(request.POST if request.method == "POST" else None, role=role, user_id=actor.user.pk)
     made, secret = None, ""
     if form.is_bound and form.is_valid():
-        if _is_made(form.cleaned_data["once"]):
-            return _tell_of_made(request)
         try:
             made, secret = services.issue_key(organization=actor.organization, user=actor.user, **form.values(at))
         except ValidationFailed as problem:
             form.add_problem(problem)
         except Conflict:
-            return _tell_of_made(request)
+            text = _(
+                "This form was sent before, and made one key then. If you did not copy its secret, rotate the key."
+            )
+            messages.warning(request, text)
+            return redirect("keys")
     page = _page_of(actor, at, request.GET.get("page"))
     is_faulty = form.is_bound and made is None
     context = {
@@ -196,16 +198,6 @@ def _use(request: HttpRequest, found: APIKey, at: datetime) -> HttpResponse:
     if found.last_used_at is None and at - found.created_at < WAIT_FOR_USE:
         return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
     return _answer(request, "apikeys/reveal.html#use", {"key": found}, status=STOP_POLLING)
-
-
-def _is_made(id: UUID) -> bool:
-    return APIKey.objects.filter(pk=id).exists()
-
-
-def _tell_of_made(request: HttpRequest) -> HttpResponse:
-    text = _("This form was sent before, and made one key then. If you did not copy its secret, rotate the key.")
-    messages.warning(request, text)
-    return redirect("keys")
 
 
 def _find(actor: Actor, id: UUID) -> APIKey:
