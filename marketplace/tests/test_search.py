@@ -151,7 +151,6 @@ def test_own_drafts_are_found_where_ones_own_publisher_is_named(catalogue):
         ({"min_rating_tenths": 45}, {"language-id"}),
         ({"min_rating_tenths": 20}, {"language-id", "eliza"}),
     ],
-    ids=str,
 )
 def test_filters(catalogue, filters, found):
     AIModel.objects.filter(slug="language-id").update(rating_sum=9, rating_count=2)
