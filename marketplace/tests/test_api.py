@@ -352,3 +352,16 @@ def test_a_client_that_has_the_answer_is_told_so(grace, model):
         assert (again.status_code, again.content, again["ETag"]) == (304, b"", etag)
     grace.put(f"/api/models/{model.public_id}", DRAFT | {"version": "1.1.0"})
     assert Client().get(path, headers={"if-none-match": etag}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["a:%00", "%00", "a:b%ED%A0%80", "a:" + "b" * 5000, "mdl_%00", "a%3Ab%2Fc", "a:b:c"])
+def test_no_name_breaks_anything(name):
+    for path in (f"/api/models/{name}", f"/api/models/{name}/versions", f"/models/a/{name}"):
+        assert Client().get(path).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["a:\\u0000", "a:\\ud800", "mdl_"])
+def test_no_filter_breaks_anything(name):
+    for query in ({"publisher": "a\x00"}, {"capability": "\x00"}, {"q": "\\' & | ! :*"}, {"publisher": name}):
+        assert Client().get("/api/models", query).status_code in (200, 400)
+        assert Client().get("/models", query).status_code in (200, 400)

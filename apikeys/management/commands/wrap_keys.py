@@ -8,7 +8,8 @@ from apikeys import services
 class Command(BaseCommand):
     help = (
         "After a new pepper was put in front of KEY_PEPPERS: bring the digests of all keys under it. The keys "
-        "themselves stay as they are. Keep the older peppers; they are part of every digest. Safe to repeat and to interrupt."
+        "themselves stay as they are. Keep the older peppers; they are part of every digest. Safe to repeat and to "
+        "interrupt."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
