@@ -15,8 +15,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,7 @@ class Cluster:
 
 def _migrations_digest() -> str:
     digest = hashlib.sha256((ROOT / "requirements.txt").read_bytes())
+    digest.update(datetime.now(UTC).date().isoformat().encode())  # the template holds the partitions of these days
     for path in sorted([*ROOT.glob("*/migrations/*.py"), *ROOT.glob("config/djstripe_migrations/*.py")]):
         digest.update(path.read_bytes())
     digest.update((ROOT / "config" / "roles.py").read_bytes())  # what the application's role may do is in the clone
@@ -152,6 +155,9 @@ def pytest_configure(config: pytest.Config) -> None:
     }
     Path(os.environ["STATIC_DIR"]).mkdir(exist_ok=True)  # or WhiteNoise warns
     django.setup()
+    if getattr(config.option, "numprocesses", None):
+        # Workers inherit the environment; with this in it, they would load the settings before theirs are written.
+        del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 def pytest_unconfigure() -> None:
@@ -227,7 +233,7 @@ class Stack:
             (path for path in self.mail_dir.iterdir() if path.is_file()), key=lambda path: path.stat().st_mtime
         )
         found = [message_from_bytes(path.read_bytes(), policy=policy.default) for path in files]
-        return [mail for mail in found if isinstance(mail, EmailMessage) and to in str(mail["To"])]
+        return [mail for mail in found if isinstance(mail, EmailMessage) and to in ("", parseaddr(str(mail["To"]))[1])]
 
     def wait_for_mail(self, to: str, *, after: int = 0, seconds: float = 20) -> EmailMessage:
         """The newest mail to `to`, once there are more than `after` of them."""
