@@ -426,6 +426,7 @@ def _list(listing: Listing, publisher: Organization, upstream_url: str, done: Se
             version=listing.version,
             category=listing.category,
             capabilities=listing.capabilities,
+            test_enabled=True,
             api_spec={"input": listing.input, "output": listing.output},
             pricing=listing.pricing,
             is_demo=True,

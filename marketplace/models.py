@@ -61,7 +61,7 @@ class AIModel(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
     published_at = models.DateTimeField(null=True, blank=True)
     is_callable = models.BooleanField(default=False)  # told by the gateway: there is an endpoint behind it
-    test_enabled = models.BooleanField(default=True)  # keys in test mode may call it
+    test_enabled = models.BooleanField(default=False)  # keys in test mode may call it, for nothing
     is_demo = models.BooleanField(default=False)  # made by seed_demo
     # Told from above, for search to sort by.
     rating_sum = models.PositiveIntegerField(default=0)

@@ -134,6 +134,9 @@ class AIModelIn(Serializer):
     )
     api_spec = ApiSpecIn()
     pricing = PricingIn()
+    test_enabled = BooleanField(
+        required=False, help_text="Keys in test mode may call it; such calls are real, and nothing is paid for them."
+    )
 
     def validate_name(self, value: str) -> str:
         if not value.isprintable():

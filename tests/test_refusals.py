@@ -41,15 +41,14 @@ def test_a_key_from_another_address_is_refused(stack):
     refused(key.post("/v1/chat/completions", HELLO), 403, "ip_not_allowed")
 
 
-def test_a_test_key_pays_nothing_and_calls_only_what_is_open_to_it(stack, owner):
+def test_a_test_key_pays_nothing_and_calls_only_what_is_open_to_it(stack):
     key = make_key(sign_up(stack, "sandbox@example.org"), mode="test")
     answer = key.post("/api/models/demo:language-id/invoke", {"text": "Buenos dias a todos"})
     assert answer.status == 200, answer
     assert answer.headers["x-cost-usd"] == "0.00"
     receipt = key.get(f"/v1/requests/{answer.headers['x-request-id']}").json
     assert (receipt["mode"], receipt["rule"]["code"]) == ("test", "test_mode")
-    made = stack_model(stack, owner, "sandbox-publisher@example.org", pricing={"type": "free"})
-    owner.execute("UPDATE marketplace_aimodel SET test_enabled = false WHERE id = %s", [decode("mdl", made)])
+    made = stack_model(stack, "sandbox-publisher@example.org", pricing={"type": "free"})
     refused(key.post(f"/api/models/{made}/invoke", {"text": "x"}), 403, "test_mode_not_enabled")
 
 
@@ -74,9 +73,9 @@ def test_credit_that_is_gone_is_402_and_names_itself(stack, owner):
     assert person.get("/api/analytics/usage").status == 200, "limits never close the pages that explain them"
 
 
-def test_a_model_sold_by_subscription_needs_one(stack, owner):
+def test_a_model_sold_by_subscription_needs_one(stack):
     pricing = {"type": "paid", "amount": "20.00", "period": "monthly"}
-    made = stack_model(stack, owner, "subscription@example.org", pricing=pricing)
+    made = stack_model(stack, "subscription@example.org", pricing=pricing)
     key = make_key(sign_up(stack, "no-subscription@example.org"))
     refused(key.post(f"/api/models/{made}/invoke", {"text": "x"}), 402, "subscription_required")
 
@@ -91,7 +90,7 @@ def test_an_unknown_or_hidden_model_is_the_same_404(stack):
     assert {**found, "request_id": ""} == {**missing, "request_id": ""}
 
 
-def stack_model(stack, owner, email: str, **values) -> str:
+def stack_model(stack, email: str, **values) -> str:
     """A published model whose endpoint nobody answers: these calls end before it."""
     person = Client(stack.url, sign_up(stack, email).credential)
     assert person.post("/api/auth/become-developer").status == 200

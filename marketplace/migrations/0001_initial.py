@@ -71,7 +71,7 @@ class Migration(migrations.Migration):
                 ),
                 ("published_at", models.DateTimeField(blank=True, null=True)),
                 ("is_callable", models.BooleanField(default=False)),
-                ("test_enabled", models.BooleanField(default=True)),
+                ("test_enabled", models.BooleanField(default=False)),
                 ("is_demo", models.BooleanField(default=False)),
                 ("rating_sum", models.PositiveIntegerField(default=0)),
                 ("rating_count", models.PositiveIntegerField(default=0)),

@@ -65,6 +65,7 @@ def create_model(
     api_spec: ApiSpec,
     pricing: Terms,
     capabilities: Sequence[str] = (),
+    test_enabled: bool = False,
     is_demo: bool = False,
 ) -> AIModel:
     """A draft with its first version and its price. Its slug comes from the name. Raises ValidationFailed."""
@@ -75,6 +76,7 @@ def create_model(
         description=description,
         category=category,
         capabilities=list(dict.fromkeys(capabilities)),
+        test_enabled=test_enabled,
         is_demo=is_demo,
     )
     set_price(ai_model=ai_model, terms=pricing)
@@ -93,6 +95,7 @@ def update_model(
     api_spec: ApiSpec,
     pricing: Terms,
     capabilities: Sequence[str] = (),
+    test_enabled: bool = False,
 ) -> AIModel:
     """Replace what a listing says. The slug stays.
 
@@ -111,8 +114,10 @@ def update_model(
     else:
         raise _wrong_status(ai_model, "changed")
     ai_model.name, ai_model.description, ai_model.category = name, description, category
-    ai_model.capabilities = list(dict.fromkeys(capabilities))
-    ai_model.save(update_fields=["name", "description", "category", "capabilities", "status", "updated_at"])
+    ai_model.capabilities, ai_model.test_enabled = list(dict.fromkeys(capabilities)), test_enabled
+    ai_model.save(
+        update_fields=["name", "description", "category", "capabilities", "test_enabled", "status", "updated_at"]
+    )
     set_price(ai_model=ai_model, terms=pricing)
     return ai_model
 

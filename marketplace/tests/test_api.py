@@ -98,7 +98,7 @@ def test_a_draft_is_made_and_looks_as_documented(grace):
         "slug": grace.organization.slug,
         "name": grace.organization.name,
     }
-    assert (made["status"], made["callable"], made["test_enabled"]) == ("draft", False, True)
+    assert (made["status"], made["callable"], made["test_enabled"]) == ("draft", False, False)
     assert made["created_at"].endswith("Z")
     assert made["api_spec"] == DRAFT["api_spec"]
     for ref in (made["id"], made["slug"].replace("/", ":")):
@@ -365,3 +365,9 @@ def test_no_filter_breaks_anything(name):
     for query in ({"publisher": "a\x00"}, {"capability": "\x00"}, {"q": "\\' & | ! :*"}, {"publisher": name}):
         assert Client().get("/api/models", query).status_code in (200, 400)
         assert Client().get("/models", query).status_code in (200, 400)
+
+
+def test_a_publisher_opens_a_model_to_test_keys_and_closes_it(grace):
+    made = grace.post("/api/models", DRAFT | {"test_enabled": True}).json()
+    assert made["test_enabled"] is True
+    assert grace.put(f"/api/models/{made['id']}", DRAFT).json()["test_enabled"] is False

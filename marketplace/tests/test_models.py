@@ -78,6 +78,12 @@ def test_every_constraint_of_a_price(constraint, values):
         ai_model.prices.create(**(PRICE | values), effective_from=clock.now())
 
 
+def test_a_model_has_one_price_for_an_instant():
+    ai_model = make_model()
+    with pytest.raises(IntegrityError, match="price_once_per_instant"), transaction.atomic():
+        ai_model.prices.create(**PRICE, effective_from=ai_model.price.effective_from)
+
+
 def test_a_price_never_changes():
     ai_model = make_model()
     with pytest.raises(DatabaseError, match="never changed"), transaction.atomic():
