@@ -164,7 +164,7 @@ def check(
 
 @cache
 def _limiter() -> Limiter:
-    return Limiter(settings.REDIS_URL, processes=getattr(settings, "LIMITER_PROCESSES", 1))
+    return Limiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
 
 
 def client_bucket(meta: Mapping[str, Any], trusted_proxies: int) -> str:

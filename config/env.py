@@ -394,6 +394,13 @@ VARIABLES: tuple[Variable, ...] = (
         "How long the gateway waits for a model that says nothing.",
     ),
     Variable(
+        _LIMITS,
+        "LIMITER_PROCESSES",
+        "whole number from 1",
+        "1",
+        "How many web and gateway processes share the limits; used only while Redis is away.",
+    ),
+    Variable(
         _NETWORK,
         "TRUSTED_PROXIES",
         "whole number",

@@ -42,6 +42,7 @@ PUBLISH_APPROVAL = values.PUBLISH_APPROVAL
 AUTH_RATE_PER_MINUTE = values.AUTH_RATE_PER_MINUTE
 API_RATE_PER_MINUTE = values.API_RATE_PER_MINUTE
 GATEWAY_UPSTREAM_TIMEOUT_SECONDS = values.GATEWAY_UPSTREAM_TIMEOUT_SECONDS
+LIMITER_PROCESSES = values.LIMITER_PROCESSES
 TRUSTED_PROXIES = values.TRUSTED_PROXIES
 OUTBOUND_ALLOWED_NETWORKS = values.OUTBOUND_ALLOWED_NETWORKS
 OUTBOUND_ALLOW_HTTP = values.OUTBOUND_ALLOW_HTTP
@@ -139,7 +140,12 @@ DATABASES = {"default": env.database(DATABASE_URL)}  # `migrate` connects as the
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 if values.DATABASE_POOL_SIZE:
     # A pool, not CONN_MAX_AGE: under ASGI every request has a thread of its own, and would leave its connection there.
-    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 0, "max_size": values.DATABASE_POOL_SIZE, "timeout": 10}
+    DATABASES["default"]["OPTIONS"]["pool"] = {
+        "min_size": 0,
+        "max_size": values.DATABASE_POOL_SIZE,
+        "timeout": 10,
+        "reconnect_timeout": 2,  # then the next request tries anew; the pool's own pauses grow to minutes
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"  # of Django's own tables; ours have UUIDs
 CACHES = {
     "default": {
