@@ -5,6 +5,7 @@ literal addresses. The socket factory sees what the kernel is about to dial.
 """
 
 import asyncio
+import io
 import logging
 import re
 import socket
@@ -36,6 +37,7 @@ KEEPALIVE_SECONDS = 4  # idle; less than the five seconds after which common ser
 MAX_LINE_BYTES = 8190
 MAX_HEADERS = 100
 MAX_ANSWERS = 16  # addresses of one name
+WHOLE_BYTES = 512 * 1024  # larger bodies are sent in pieces, and others may send between them
 DNS_THREADS = 32  # so that one publisher's slow name servers do not hold up the others
 
 # What we set ourselves, and what belongs to the connection instead of the message.
@@ -178,7 +180,7 @@ class Door:
                 method,
                 URL(target.url, encoded=True),
                 headers=fields,
-                data=body,
+                data=io.BytesIO(body) if body and len(body) > WHOLE_BYTES else body,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None, connect=timeout.connect),
             )
