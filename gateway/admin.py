@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from common.readonly import ReadOnlyAdmin
-from gateway.models import Endpoint, Invocation
+from gateway.models import Endpoint, Invocation, SweepMark
 
 
 @admin.register(Endpoint)
@@ -28,3 +28,8 @@ class InvocationAdmin(ReadOnlyAdmin):
     list_filter = ["state", "kind", "mode", "rule", "is_streamed", "is_demo"]
     list_select_related = ["organization", "ai_model"]
     ordering = ["-id"]
+
+
+@admin.register(SweepMark)
+class SweepMarkAdmin(ReadOnlyAdmin):
+    list_display = ["name", "swept_at", "low_water"]

@@ -31,6 +31,21 @@ class Rule(models.TextChoices):
     DEMO = "demo", _("Made-up usage of the demonstration.")
 
 
+class SweepMark(models.Model):
+    """How far a sweep over the calls has looked: each one before `low_water` is done, but for those in `carried`."""
+
+    ORPHANS = "orphans"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.SlugField(max_length=40, unique=True)
+    low_water = models.UUIDField()  # of a call
+    carried = ArrayField(models.UUIDField(), default=list, blank=True)
+    swept_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Endpoint(models.Model):
     """The HTTP endpoint behind a version. Its secret is sealed, and bound to this row and to the URL's origin."""
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 
-from common.money import rate
-from gateway.models import Invocation, Rule
+from common import clock
+from common.ids import first_uuid
+from common.money import MAX_NANO, rate
+from gateway.models import Invocation, Rule, SweepMark
 from marketplace.models import Price
 
 #: A call whose process has not renewed it for this long is an orphan.
 ORPHAN_AFTER_SECONDS = 150
+#: A call is written at most this long after its id was made: a slow body, a process whose clock is late.
+WRITTEN_WITHIN = timedelta(hours=1)
+VOIDED_AT_ONCE = 500
 
 BATCH_SQL = (
     "SELECT refused, refused_by, unsettled FROM gateway_batch("
@@ -127,22 +133,41 @@ def move(*, reserves: Sequence[Reserve] = (), settles: Sequence[Settle] = ()) ->
 
 
 def cost_of(price: Price, *, input_tokens: int, output_tokens: int) -> int:
-    """One answered call at `price`, in nano-units: per call plus per token, rounded once, half up."""
+    """One answered call at `price`, in nano-units: per call plus per token, rounded once, half up.
+
+    At most what a column holds; no hold is ever near it, so nobody is charged less for that.
+    """
     tokens = input_tokens * (price.input_nano_per_million or 0) + output_tokens * (price.output_nano_per_million or 0)
-    return (price.per_call_nano or 0) + rate(tokens, 1, 1_000_000)
+    return min((price.per_call_nano or 0) + rate(tokens, 1, 1_000_000), MAX_NANO)
 
 
-def settle_orphans(limit: int = 500) -> int:
-    """End calls whose process stopped renewing them: their hold returns, nothing is charged. Returns how many ended."""
+def settle_orphans() -> int:
+    """End calls whose process stopped renewing them: their hold returns, nothing is charged. Returns how many ended.
+
+    Looked through are the calls since the mark of the last run, and the few that were alive before it.
+    """
+    at = clock.now()
+    mark = SweepMark.objects.filter(name=SweepMark.ORPHANS).first() or SweepMark(low_water=UUID(int=0), carried=[])
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id FROM gateway_invocation WHERE state = 'started'"
-            " AND beat_at < clock_now() - make_interval(secs => %s) ORDER BY id LIMIT %s",
-            [ORPHAN_AFTER_SECONDS, limit],
+            "SELECT id, beat_at FROM gateway_invocation WHERE state = 'started' AND id >= %s UNION ALL"
+            " SELECT id, beat_at FROM gateway_invocation WHERE state = 'started' AND id = ANY (%s) AND id < %s",
+            [mark.low_water, mark.carried, mark.low_water],
         )
-        ids = [row[0] for row in cursor.fetchall()]
-    answer = move(settles=[_void(id) for id in ids])
-    return len(ids) - len(answer.unsettled)
+        started = cursor.fetchall()
+    alive_since = at - timedelta(seconds=ORPHAN_AFTER_SECONDS)
+    orphans = sorted(id for id, beat_at in started if beat_at < alive_since)
+    ended = 0
+    for first in range(0, len(orphans), VOIDED_AT_ONCE):
+        voids = [_void(id) for id in orphans[first : first + VOIDED_AT_ONCE]]
+        ended += len(voids) - len(move(settles=voids).unsettled)
+    # Last, so that a run that is cut off is repeated. Two at once only do the same twice.
+    low_water = max(mark.low_water, first_uuid(at - WRITTEN_WITHIN))
+    carried = sorted(id for id, beat_at in started if beat_at >= alive_since and id < low_water)
+    SweepMark.objects.update_or_create(
+        name=SweepMark.ORPHANS, defaults={"low_water": low_water, "carried": carried, "swept_at": at}
+    )
+    return ended
 
 
 def _void(id: UUID) -> Settle:

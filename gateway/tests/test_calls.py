@@ -1,13 +1,16 @@
 """The two moves of money: all or nothing, once, and written by nobody else."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import DatabaseError, connection, transaction
 
 from accounts.models import Budget
 from billing.models import UsageEvent
+from common import clock
 from common.ids import uuid7
-from gateway.models import Invocation, Rule
-from gateway.services import check_books, settle_orphans
+from gateway.models import Invocation, Rule, SweepMark
+from gateway.services import calls, check_books, settle_orphans
 from gateway.services.calls import Reserve, Settle, cost_of, move
 from marketplace.models import Price
 
@@ -213,6 +216,53 @@ def test_a_call_that_is_renewed_is_no_orphan():
     assert settle_orphans() == 0
 
 
+def later(**shift: float) -> None:
+    """The clock of the database, in this transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('agorai.clock_offset', %s, true)", [f"{timedelta(**shift)!s}"])
+
+
+def beat(call: Reserve) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT gateway_beat(%s::uuid[])", [[call.id]])
+
+
+def test_a_call_that_lives_long_is_remembered_while_the_sweep_moves_on():
+    call = reserve(40, make_budget(100))
+    move(reserves=[call])
+    for hours in (2, 4):
+        later(hours=hours)
+        beat(call)
+        assert settle_orphans() == 0
+        mark = SweepMark.objects.get()
+        assert mark.low_water > call.id
+        assert mark.carried == [call.id]
+    later(hours=4, seconds=151)
+    assert settle_orphans() == 1
+    settle_orphans()
+    assert SweepMark.objects.get().carried == []
+
+
+def test_orphans_of_a_long_outage_are_all_ended(monkeypatch):
+    monkeypatch.setattr(calls, "VOIDED_AT_ONCE", 2)
+    settle_orphans()
+    budget = make_budget(100)
+    for _ in range(5):
+        move(reserves=[reserve(10, budget)])
+    later(hours=30)
+    assert settle_orphans() == 5
+    assert state(budget) == (0, 0)
+
+
+def test_the_sweep_reads_only_what_is_new():
+    """What lies before the mark is not looked at, whatever its state: that is what the mark is for."""
+    call = reserve(40, make_budget(100))
+    move(reserves=[call])
+    later(seconds=151)
+    SweepMark.objects.create(name=SweepMark.ORPHANS, low_water=uuid7(), carried=[], swept_at=clock.now())
+    assert settle_orphans() == 0
+
+
 @pytest.mark.parametrize(
     ("statement", "why"),
     [
@@ -250,6 +300,7 @@ def test_check_books_finds_a_budget_that_lies():
         ({"input_nano_per_million": 1}, (499_999, 0), 0),
         ({"per_call_nano": 5, "output_nano_per_million": 1_000_000}, (0, 1), 6),
         ({}, (1000, 1000), 0),
+        ({"per_call_nano": 2**63 - 1, "output_nano_per_million": 2**63 - 1}, (0, 10**8), 2**63 - 1),
     ],
 )
 def test_a_call_is_rated_once_half_up(rates, tokens, cost):
