@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ from uuid import UUID
 from django.db import transaction
 
 from common.outbound import OutboundRefused, check_url, origin_of
+from common.problems import FieldError, ValidationFailed
 from common.sealing import open_sealed, seal
 from gateway.errors import EndpointRefused
 from gateway.models import Endpoint
@@ -18,6 +20,15 @@ from marketplace.models import AIModel
 from marketplace.services import record_callable
 
 SIGNING_KEY_BYTES = 32
+HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,58}", re.ASCII)
+#: Set by the gateway, or about the connection and not the message.
+# fmt: off
+OWN_HEADERS = frozenset((
+    "accept", "accept-encoding", "connection", "content-length", "content-type", "cookie", "expect", "host",
+    "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    "user-agent",
+))
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +61,11 @@ def set_endpoint(
     """Send the calls of the model's current version to `url`, in place of where they went before.
 
     secret: the header's value without `Bearer `; None keeps the one that is there, as long as the origin stays the
-    same; "" removes it. Raises EndpointRefused for an address that the outbound door would not dial.
+    same; "" removes it. Raises EndpointRefused for an address that the outbound door would not dial, ValidationFailed
+    for a header that cannot be sent.
     """
+    if faults := list(_header_faults(auth_header, secret or "")):
+        raise ValidationFailed(errors=faults)
     version = ai_model.current_version
     if version is None:
         raise EndpointRefused("The model has no version yet.")
@@ -72,6 +86,15 @@ def set_endpoint(
     endpoint.save()
     record_callable(ai_model_id=ai_model.pk, callable=True)
     return endpoint
+
+
+def _header_faults(name: str, value: str) -> Iterator[FieldError]:
+    if not HEADER_NAME.fullmatch(name):
+        yield pointer_error("/auth_header", "Give the name of a header, such as X-API-Key.")
+    elif name.lower() in OWN_HEADERS or name.lower().startswith("x-agorai-"):
+        yield pointer_error("/auth_header", "The gateway sets this header itself.")
+    if not value.isprintable() or not value.isascii():
+        yield pointer_error("/secret", "A header's value is printable ASCII.")
 
 
 def signing_key_of(endpoint: Endpoint) -> bytes:
@@ -96,7 +119,7 @@ def target_of_row(row: Mapping[str, Any]) -> Target:
     )
 
 
-def pointer_error(pointer: str, detail: str, code: str = "invalid") -> Any:
+def pointer_error(pointer: str, detail: str, code: str = "invalid") -> FieldError:
     return {"pointer": pointer, "code": code, "detail": detail}
 
 
