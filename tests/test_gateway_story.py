@@ -143,8 +143,10 @@ def test_an_access_token_may_invoke_too(stack, person):
     assert answer.status == 200, answer
 
 
-def test_answers_name_their_limits(stack, key):
+def test_answers_name_their_limits(stack, person, key):
     answer = key.post("/api/models/demo:sentiment/invoke", {"text": "fine"})
+    assert answer.headers["x-ratelimit-limit-requests"] == stack.environment["API_RATE_PER_MINUTE"]
+    answer = make_key(person, rate_limit=600).post("/api/models/demo:sentiment/invoke", {"text": "fine"})
     assert answer.headers["x-ratelimit-limit-requests"] == "600"
     assert "q=600;w=60" in answer.headers["ratelimit-policy"]
     assert "ratelimit" in answer.headers

@@ -9,13 +9,12 @@ import asyncio
 import json
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import close_old_connections
 
 from accounts.services import find_bearer, resolve_actor
 from apikeys.errors import IPNotAllowed, KeyExpired, KeyMalformed, KeyRevoked, KeyUnknown
@@ -26,10 +25,10 @@ from common.jsonsafe import UnsafeJSON, loads
 from common.limiter import Decision
 from common.problems import (
     CONTENT_TYPE,
+    BadRequestProblem,
     InternalError,
     InvalidJSON,
     MethodNotAllowed,
-    MissingScope,
     NotAuthenticated,
     PayloadTooLarge,
     Problem,
@@ -38,8 +37,9 @@ from common.problems import (
     document,
     openai_envelope,
 )
-from gateway.errors import ModelNotFound, WrongProtocol
+from gateway.errors import GatewayElsewhere, ModelNotFound, WrongProtocol
 from gateway.hotpath.call import KINDS, Call, Gateway, kind_of
+from gateway.hotpath.orm import run_in_django
 from gateway.hotpath.snapshot import Caller, Listing
 from gateway.hotpath.stream import Stream
 from gateway.models import Invocation
@@ -47,7 +47,11 @@ from gateway.models import Invocation
 logger = logging.getLogger("gateway.app")
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
-INVOKE = re.compile(r"/api/models/([^/]{1,120})/invoke")
+MAX_BODY_VALUES = 1_000_000  # texts to embed may come as arrays of tokens
+PARSED_ASIDE_BYTES = 64 * 1024  # what is larger would keep other calls waiting for too long
+BODY_SECONDS = 60
+STALLED_SECONDS = 60  # a client that takes nothing of its stream for so long has gone
+INVOKE = re.compile(r"/api/models/[^/]+/invoke")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -58,11 +62,9 @@ _gateway: Gateway | None = None
 
 
 async def running_gateway() -> Gateway:
-    """The process's gateway, started with its event loop."""
-    global _gateway
+    """The gateway of this process and its event loop. Raises GatewayElsewhere in a process that was started without."""
     if _gateway is None:
-        _gateway = Gateway()
-        await _gateway.start()
+        raise GatewayElsewhere()
     return _gateway
 
 
@@ -85,12 +87,12 @@ def application_for(django_app: App) -> App:
 async def _live(receive: Receive, send: Send) -> None:
     global _gateway
     await receive()
-    await running_gateway()
+    _gateway = Gateway()
+    await _gateway.start()
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    if _gateway is not None:
-        await _gateway.close()
-        _gateway = None
+    await _gateway.close()
+    _gateway = None
     await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -101,10 +103,9 @@ class Exchange:
         self._receive, self._send = receive, send
         self._path: str = scope["path"]
         self._method: str = scope["method"]
-        self._headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self._headers = read_headers(scope["headers"])
         self._remote = (scope.get("client") or ("",))[0]
         self._id = uuid7()
-        self._gone = asyncio.Event()
         self._has_started = False
         self._rate: Decision | None = None
 
@@ -128,7 +129,7 @@ class Exchange:
         caller = await self._authenticate(gateway)
         self._rate = await gateway.check_rate(caller)
         raw = await self._read_body()
-        body = parse_body(raw)
+        body = parse_body(raw) if len(raw) <= PARSED_ASIDE_BYTES else await asyncio.to_thread(parse_body, raw)
         listing = await gateway.find_listing(self._model_name(body), caller)
         call = Call(caller, listing, self._kind(listing, body), body, len(raw), id=self._id)
         if call.kind in (Invocation.Kind.CHAT, Invocation.Kind.COMPLETION) and body.get("stream") is True:
@@ -146,10 +147,9 @@ class Exchange:
         secret = self._credential()
         if secret.startswith("eyJ") and not self._is_v1:
             organization = self._headers.get(b"agorai-organization", b"").decode("latin-1") or None
-            user_id, organization_id = await sync_to_async(_actor_ids)(secret, organization)
-            return await gateway.snapshots.caller_of_person((organization_id, user_id))
+            return await gateway.snapshots.caller_of_person(await run_in_django(_actor_ids, secret, organization))
         caller = await gateway.snapshots.caller_of_key(tuple(candidate_digests(secret)))
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if caller is None:
             raise KeyUnknown()
         if caller.is_revoked:
@@ -161,8 +161,6 @@ class Exchange:
         forwarded = self._headers.get(b"x-forwarded-for", b"").decode("latin-1")
         if not caller.may_come_from(pick_address(self._remote, forwarded, settings.TRUSTED_PROXIES)):
             raise IPNotAllowed()
-        if "models:invoke" not in caller.scopes:
-            raise MissingScope("This key lacks the permission models:invoke.", required_scope="models:invoke")
         gateway.note_use(caller)
         return caller
 
@@ -186,12 +184,19 @@ class Exchange:
         declared = self._headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
             raise PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes.")
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._receive_body()
+        except TimeoutError:
+            raise BadRequestProblem(f"The body did not arrive within {BODY_SECONDS} seconds.") from None
+
+    async def _receive_body(self) -> bytes:
         parts: list[bytes] = []
         size, more = 0, True
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise PayloadTooLarge("The body ended before it was complete.")
+                raise BadRequestProblem("The body ended before it was complete.")
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > MAX_BODY_BYTES:
@@ -221,7 +226,6 @@ class Exchange:
     # --- The answer ---
 
     async def _stream(self, gateway: Gateway, call: Call) -> None:
-        watch = asyncio.create_task(self._watch_client())
         headers = {
             "content-type": "text/event-stream; charset=utf-8",
             "cache-control": "no-cache",
@@ -230,34 +234,40 @@ class Exchange:
             **self._own_headers(),
         }
 
-        async def emit(data: bytes) -> None:
-            if not self._has_started:
-                await self._start(200, headers)
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        async def emit(data: bytes, more: bool = True) -> None:
+            try:
+                async with asyncio.timeout(STALLED_SECONDS):
+                    if not self._has_started:
+                        await self._start(200, headers)
+                    await self._send({"type": "http.response.body", "body": data, "more_body": more})
+            except (TimeoutError, OSError):
+                stream.client_left()
 
+        stream = Stream(gateway, call, emit)
+        watch = asyncio.create_task(self._watch_client(stream))
         try:
-            await Stream(gateway, call, emit, self._gone).run()
-            if self._has_started:
-                await self._send({"type": "http.response.body", "body": b""})
+            await stream.run()
         finally:
             watch.cancel()
 
-    async def _watch_client(self) -> None:
+    async def _watch_client(self, stream: Stream) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._gone.set()
+        stream.client_left()
 
     def _own_headers(self) -> dict[str, str]:
-        return {"x-request-id": encode("req", self._id)} | (self._rate.headers() if self._rate else {})
+        own = {"x-request-id": encode("req", self._id), "x-content-type-options": "nosniff"}
+        return own | (self._rate.headers() if self._rate else {})
 
     async def _refuse(self, problem: Problem) -> None:
         if self._has_started:  # too late for a status: the connection ends without its last chunk
             return
         request_id = encode("req", self._id)
+        logger.info("refused", extra={"request_id": request_id, "status": problem.status, "code": problem.code})
         body = openai_envelope(problem, request_id) if self._is_v1 else document(problem, request_id)
         content_type = "application/json" if self._is_v1 else CONTENT_TYPE
         headers = {"content-type": content_type, **self._own_headers(), **problem.headers}
-        await self._respond(problem.status, headers, json.dumps(body, ensure_ascii=False, default=str).encode())
+        await self._respond(problem.status, headers, json.dumps(body, default=str).encode())
 
     async def _respond(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         await self._start(status, {**headers, "content-length": str(len(body))})
@@ -271,7 +281,7 @@ class Exchange:
 def parse_body(raw: bytes) -> dict[str, Any]:
     """The body as an object. Raises InvalidJSON for what is no safe JSON, ValidationFailed for another type."""
     try:
-        body = loads(raw, max_bytes=MAX_BODY_BYTES)
+        body = loads(raw, max_bytes=MAX_BODY_BYTES, max_values=MAX_BODY_VALUES)
     except UnsafeJSON as fault:
         raise InvalidJSON(
             fault.detail, errors=[{"pointer": fault.pointer, "code": fault.code, "detail": fault.detail}]
@@ -295,15 +305,20 @@ def model_key(name: str) -> UUID | str:
     return slug
 
 
+def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """By name. Repeated ones are one list, so a second credential spoils the first instead of replacing it."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in raw:
+        headers[name] = headers[name] + b", " + value if name in headers else value
+    return headers
+
+
 def _actor_ids(token: str, organization: str | None) -> tuple[UUID, UUID]:
-    """The person behind an access token and the organization they act for. Asks Django, so it runs on a thread."""
-    close_old_connections()
-    try:
-        user, _token = find_bearer(token)
-        return user.pk, resolve_actor(user, organization)[0].pk
-    finally:
-        close_old_connections()
+    """The organization that the person behind an access token acts for, and the person."""
+    user, _token = find_bearer(token)
+    return resolve_actor(user, organization)[0].pk, user.pk
 
 
 def _raw(headers: Mapping[str, str]) -> Iterable[tuple[bytes, bytes]]:
-    return ((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items())
+    """What Latin-1 has not, as in the name of a site, becomes a question mark."""
+    return ((name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items())

@@ -18,11 +18,17 @@ class QueueFull(Exception):
 class Batcher(Generic[Item, Result]):
     """`await batcher(item)`: one batch in flight, no timer, no added latency when idle.
 
-    send: takes the items of a batch and answers one result per item, in their order; what it raises, every item gets.
+    send: takes the items of a batch and answers one result per item, in their order. An exception among the results is
+    raised for its own item, one that `send` raises for every item. What its caller gave up on before it left is not
+    sent; what has left is, so whatever a caller asks for next leaves after it.
     """
 
     def __init__(
-        self, send: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, cap: int = 256, bound: int = 10_000
+        self,
+        send: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        cap: int = 256,
+        bound: int = 10_000,
     ) -> None:
         self._send, self._cap, self._bound = send, cap, bound
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
@@ -38,23 +44,37 @@ class Batcher(Generic[Item, Result]):
         return future
 
     async def _work(self) -> None:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
         try:
-            while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(self._cap, len(self._waiting)))]
-                try:
-                    results = await self._send([item for item, _ in batch])
-                except Exception as error:
-                    for _, future in batch:
-                        if not future.done():
-                            future.set_exception(error)
-                else:
-                    for (_, future), result in zip(batch, results, strict=True):
-                        if not future.done():
-                            future.set_result(result)
+            while batch := self._next_batch():
+                await self._send_batch(batch)
                 await asyncio.sleep(0)  # let this batch's callers and the sockets run once: the next one is bigger
         finally:
             self._worker = None
-            if self._waiting:  # cancelled in the middle: nobody may wait for ever
-                for _, future in self._waiting:
-                    future.cancel()
-                self._waiting.clear()
+            for _, future in (*batch, *self._waiting):  # cancelled in the middle: nobody may wait for ever
+                future.cancel()
+            self._waiting.clear()
+
+    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        while self._waiting and len(batch) < self._cap:
+            item, future = self._waiting.popleft()
+            if not future.done():
+                batch.append((item, future))
+        return batch
+
+    async def _send_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        results: Sequence[Result | Exception]
+        try:
+            results = await self._send([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} items")
+        except Exception as error:
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

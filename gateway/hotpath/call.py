@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
-import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,31 +15,43 @@ from types import ModuleType
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg_pool
-from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from apikeys.services import touch_keys
 from common.ids import encode, uuid7
 from common.limiter import AsyncLimiter, Bucket, Decision
-from common.money import amount
+from common.money import amount, display
 from common.outbound import Door, OutboundError, OutboundRefused, OutboundTimeout, Reply, Timeouts
-from common.problems import Problem, RateLimited, ServiceUnavailable, ValidationFailed
+from common.problems import (
+    InternalError,
+    MissingScope,
+    Problem,
+    RateLimited,
+    RoleRequired,
+    ServiceUnavailable,
+    ValidationFailed,
+)
 from gateway import errors
 from gateway.adapters import Usage, count_tokens, http_json, openai
-from gateway.hotpath.batcher import Batcher
+from gateway.hotpath.batcher import Batcher, QueueFull
 from gateway.hotpath.money import Money
+from gateway.hotpath.orm import run_in_django
 from gateway.hotpath.snapshot import Caller, Listing, Snapshots
 from gateway.models import Invocation, Rule
 from gateway.services.budgets import refusal
 from gateway.services.calls import Reserve, Settle, cost_of
-from marketplace.services.schemas import validator_for, violations
 
 logger = logging.getLogger("gateway.call")
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_UPSTREAM_MESSAGE = 500
+MAX_ERROR_BYTES = 64 * 1024  # of an upstream's error, to be read for its message
 DEFAULT_MAX_OUTPUT_TOKENS = 4096  # of a call that names no bound itself
+PART_TOKENS = 4096  # of an image, a sound or a file in a message, which may be but an address
+MAX_ANSWERS = 128  # that one call may ask for
+MAX_HOLD_NANO = 10**15  # a million: far below where sums of holds would no longer fit a column
 BEAT_SECONDS = 30
 NOTE_SECONDS = 5  # how often `last_used` of the keys seen is written
 
@@ -85,12 +98,20 @@ class Gateway:
 
     def __init__(self) -> None:
         self._pool = psycopg_pool.AsyncConnectionPool(
-            settings.DATABASE_URL, min_size=0, max_size=4, open=False, timeout=5, kwargs={"autocommit": True}
+            settings.DATABASE_URL,
+            min_size=0,
+            max_size=4,
+            max_waiting=1000,
+            timeout=4,
+            # Given up soon, so that the next call tries at once; the pool's own pauses grow to minutes.
+            reconnect_timeout=1,
+            kwargs={"autocommit": True, "connect_timeout": 3, "options": "-c statement_timeout=4000"},
+            open=False,
         )
         self.snapshots = Snapshots(self._pool)
         self.money = Money(settings.DATABASE_URL)
         self.door = Door()
-        self._limiter = AsyncLimiter(settings.REDIS_URL)
+        self._limiter = AsyncLimiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
         self._limits: Batcher[Bucket, Decision] = Batcher(self._limiter.check_many)
         self._open: dict[UUID, float] = {}
         self._used_keys: set[UUID] = set()
@@ -111,6 +132,8 @@ class Gateway:
             await asyncio.sleep(0.05)
         for sweep in self._sweeps:
             sweep.cancel()
+        with contextlib.suppress(ServiceUnavailable):
+            await self._write_uses()
         await self.door.close()
         await self.money.close()
         await self._limiter.close()
@@ -120,13 +143,20 @@ class Gateway:
 
     async def check_rate(self, caller: Caller) -> Decision:
         """Raises RateLimited. Before anything is reserved."""
-        decision = await self._limits(Bucket(caller.rate_key, caller.rate_limit, name="key"))
+        try:
+            decision = await self._limits(Bucket(caller.rate_key, caller.rate_limit, name="key"))
+        except QueueFull:
+            raise ServiceUnavailable("The gateway is busy beyond what it queues.", retry_after_seconds=1) from None
         if not decision.allowed:
             raise RateLimited(headers=decision.headers(), retry_after_seconds=decision.retry_after_seconds)
         return decision
 
     async def find_listing(self, name: UUID | str, caller: Caller) -> Listing:
         """The model of that id or slug, if the caller may see and call it. Raises the problem that says why not."""
+        if "models:invoke" not in caller.scopes:
+            if caller.api_key_id is None:
+                raise RoleRequired("Your role in this organization does not cover calling models.")
+            raise MissingScope("This key lacks the permission models:invoke.", required_scope="models:invoke")
         listing = await self.snapshots.listing(name)
         if listing is None or not listing.is_visible_to(caller.organization_id):
             raise errors.ModelNotFound()
@@ -143,22 +173,15 @@ class Gateway:
         """Reserve, ask the upstream, settle. Raises a Problem, and then nothing is charged."""
         check_input(call)
         await self.reserve(call)
-        settled = False
         try:
             reply = await self._ask(call)
             output = read_output(call, reply)
             usage = usage_of(call, output, len(reply.body))
-            settle = self.settlement(call, usage, 200)
-            settled = True
-            await asyncio.shield(self.settle(call, settle))
-        except Problem as problem:
-            if not settled:
-                await asyncio.shield(self.settle(call, self.failure(call, problem)))
+            settle = self.settlement(call, usage)
+        except BaseException as error:  # cancelled and bugs of ours included: the hold goes back
+            await asyncio.shield(self.let_go(call, error))
             raise
-        except BaseException:  # cancelled, or a bug of ours: the hold still goes back
-            if not settled:
-                await asyncio.shield(self.settle(call, self.failure(call, ServiceUnavailable())))
-            raise
+        await asyncio.shield(self.settle(call, settle))
         cost = min(settle.cost_nano, call.hold_nano)
         return Answer(200, reply.body, answer_headers(call, cost), output, cost, usage)
 
@@ -166,48 +189,67 @@ class Gateway:
         """Make the hold durable, or raise the 402 that names the budget."""
         call.hold_nano = hold_of(call)
         caller, listing = call.caller, call.listing
-        refused_by = await self.money.reserve(
-            Reserve(
-                id=call.id,
-                organization_id=caller.organization_id,
-                user_id=caller.user_id,
-                api_key_id=caller.api_key_id,
-                publisher_id=listing.publisher_id,
-                ai_model_id=listing.id,
-                version_id=listing.version_id,
-                price_id=listing.price.id,
-                kind=call.kind,
-                mode=caller.mode,
-                is_streamed=call.is_streamed,
-                hold_nano=call.hold_nano,
-                budget_ids=caller.budget_ids if call.hold_nano else (),
-            )
-        )
-        if refused_by is not None:
-            raise await refusal(refused_by, call.hold_nano)
         self._open[call.id] = call.began
+        try:
+            refused_by = await self.money.reserve(
+                Reserve(
+                    id=call.id,
+                    organization_id=caller.organization_id,
+                    user_id=caller.user_id,
+                    api_key_id=caller.api_key_id,
+                    publisher_id=listing.publisher_id,
+                    ai_model_id=listing.id,
+                    version_id=listing.version_id,
+                    price_id=listing.price.id,
+                    kind=call.kind,
+                    mode=caller.mode,
+                    is_streamed=call.is_streamed,
+                    hold_nano=call.hold_nano,
+                    budget_ids=caller.budget_ids if call.hold_nano else (),
+                )
+            )
+        except asyncio.CancelledError as error:  # the hold may be on its way already; what takes it back leaves later
+            await asyncio.shield(self.let_go(call, error, Rule.NOT_SENT))
+            raise
+        except BaseException:  # a hold that was made all the same is an orphan
+            del self._open[call.id]
+            raise
+        if refused_by is not None:
+            del self._open[call.id]
+            raise refusal(await self.snapshots.budget(refused_by), call.hold_nano)
 
     async def settle(self, call: Call, settle: Settle) -> None:
         """Durable when it returns. Raises MoneyUnavailable, and then the orphan rule ends the call."""
+        facts = {
+            "request_id": call.request_id,
+            "model": call.listing.slug,
+            "kind": call.kind,
+            "status": settle.http_status,
+            "rule": settle.rule.value,
+            "ms": settle.latency_ms,
+            "key": encode("key", call.caller.api_key_id) if call.caller.api_key_id else "",
+        }
         try:
-            await self.money.settle(settle)
+            was_started = await self.money.settle(settle)
+        except errors.MoneyUnavailable:
+            tokens = {"input_tokens": settle.input_tokens, "output_tokens": settle.output_tokens}
+            logger.error("call_not_settled", extra={**facts, **tokens, "cost_nano": settle.cost_nano})
+            raise
         finally:
             self._open.pop(call.id, None)
-        logger.info(
-            "call",
-            extra={
-                "request_id": call.request_id,
-                "model": call.listing.slug,
-                "kind": call.kind,
-                "status": settle.http_status,
-                "rule": settle.rule.value,
-                "ms": settle.latency_ms,
-                "api_key_id": str(call.caller.api_key_id or ""),
-            },
-        )
+        if not was_started and settle.rule is not Rule.NOT_SENT:
+            # The orphan rule or a human was faster, or the call was never reserved: either way it must be looked at.
+            logger.error("settle_without_started_call", extra=facts)
+        logger.info("call", extra=facts)
 
-    def settlement(self, call: Call, usage: Usage, status: int, error_code: str = "") -> Settle:
-        """A delivered call, rated with the price it was reserved at."""
+    async def let_go(self, call: Call, error: BaseException, rule: Rule | None = None) -> None:
+        """End a call that delivered nothing because of `error`. Where that fails, the orphan rule does it later."""
+        with contextlib.suppress(errors.MoneyUnavailable):
+            await self.settle(call, failure(call, error, rule))
+
+    def settlement(self, call: Call, usage: Usage, error: BaseException | None = None) -> Settle:
+        """A delivered call, rated with the price it was reserved at. `error`: what broke it off."""
+        status, error_code = (200, "") if error is None else seen_as(error)
         price = call.listing.price
         cost = cost_of(price, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
         if call.caller.mode == "test":
@@ -231,26 +273,6 @@ class Gateway:
             first_token_ms=call.first_token_ms,
         )
 
-    def failure(self, call: Call, problem: Problem) -> Settle:
-        """A call that delivered nothing: the hold goes back."""
-        rules = {
-            errors.UpstreamTimeout.code: Rule.UPSTREAM_TIMEOUT,
-            errors.UpstreamInvalidOutput.code: Rule.INVALID_OUTPUT,
-            ServiceUnavailable.code: Rule.NOT_SENT,
-        }
-        return Settle(
-            id=call.id,
-            rule=rules.get(problem.code, Rule.UPSTREAM_ERROR),
-            cost_nano=0,
-            input_tokens=0,
-            output_tokens=0,
-            usage_source="",
-            http_status=problem.status,
-            error_code=problem.code,
-            latency_ms=call.elapsed_ms(),
-            first_token_ms=None,
-        )
-
     # --- The upstream ---
 
     async def _ask(self, call: Call) -> Reply:
@@ -272,7 +294,11 @@ class Gateway:
     async def _write_uses(self) -> None:
         if self._used_keys:
             used, self._used_keys = self._used_keys, set()
-            await sync_to_async(touch_keys)(used)
+            try:
+                await run_in_django(touch_keys, used)
+            except ServiceUnavailable:
+                self._used_keys |= used
+                raise
 
     async def _beat(self) -> None:
         """Renew the open calls, so that the orphan rule leaves them alone."""
@@ -296,8 +322,7 @@ class Gateway:
 
 def check_input(call: Call) -> None:
     """Raises ValidationFailed with every violation of the version's input schema."""
-    validator = validator_for(call.listing.version_id, "input", call.listing.input_schema)
-    if found := violations(validator, call.body):
+    if found := call.listing.input.violations(call.body, call.size):
         raise ValidationFailed("The input does not fit the model's schema.", errors=found)
 
 
@@ -306,15 +331,14 @@ def read_output(call: Call, reply: Reply) -> Any:
     if reply.status != 200:
         raise status_problem(reply)
     try:
-        output = json.loads(reply.body)
-    except ValueError:
+        output = msgspec.json.decode(reply.body)
+    except (ValueError, RecursionError):  # a number that is none, half a character, brackets without end
         raise errors.UpstreamInvalidOutput(
             "The publisher's endpoint answered with something other than JSON."
         ) from None
     if ADAPTERS[call.listing.endpoint.protocol].is_empty(output, call.kind):
         raise errors.UpstreamInvalidOutput("The publisher's endpoint answered with nothing.")
-    validator = validator_for(call.listing.version_id, "output", call.listing.output_schema)
-    if found := violations(validator, output):
+    if found := call.listing.output.violations(output, len(reply.body)):
         raise errors.UpstreamInvalidOutput(output_errors=found[:10])
     return output
 
@@ -325,23 +349,74 @@ def usage_of(call: Call, output: Any, answer_bytes: int) -> Usage:
     return reported or Usage(count_tokens(call.size), count_tokens(answer_bytes), "counted")
 
 
+def seen_as(error: BaseException) -> tuple[int, str]:
+    """Status and code of the answer to a call that ended with `error`; nobody sees that of a cancelled one."""
+    if isinstance(error, asyncio.CancelledError):
+        return 503, "gateway_stopped"
+    problem = error if isinstance(error, Problem) else InternalError
+    return problem.status, problem.code
+
+
+def failure(call: Call, error: BaseException, rule: Rule | None = None) -> Settle:
+    """The end of a call that delivered nothing: the hold goes back. `rule`: other than the error's own."""
+    status, code = seen_as(error)
+    if rule is None:
+        rules = {
+            errors.UpstreamTimeout.code: Rule.UPSTREAM_TIMEOUT,
+            errors.UpstreamInvalidOutput.code: Rule.INVALID_OUTPUT,
+        }
+        rule = rules.get(code, Rule.UPSTREAM_ERROR) if isinstance(error, Problem) else Rule.ORPHAN_VOID
+    return Settle(
+        id=call.id,
+        rule=rule,
+        cost_nano=0,
+        input_tokens=0,
+        output_tokens=0,
+        usage_source="",
+        http_status=status,
+        error_code=code,
+        latency_ms=call.elapsed_ms(),
+        first_token_ms=None,
+    )
+
+
 def hold_of(call: Call) -> int:
-    """The most this call may cost, in nano-units: a token for every byte sent, and every token that may come back."""
+    """The most this call may cost, in nano-units. Raises ValidationFailed when no budget could ever hold it."""
     price, target = call.listing.price, call.listing.endpoint
     if call.caller.mode == "test":
         return 0
-    bound = cost_of(price, input_tokens=call.size, output_tokens=max_output_tokens(call))
-    return min(bound, target.max_cost_nano) if target.max_cost_nano is not None else bound
+    bound = cost_of(price, input_tokens=max_input_tokens(call), output_tokens=max_output_tokens(call))
+    if target.max_cost_nano is not None:
+        bound = min(bound, target.max_cost_nano)
+    if bound > MAX_HOLD_NANO:
+        most = display(MAX_HOLD_NANO, settings.CURRENCY)
+        detail = f"At this model's price the call could cost more than {most}, the most that one call may."
+        raise ValidationFailed(errors=[{"pointer": "/max_tokens", "code": "cost_out_of_range", "detail": detail}])
+    return bound
+
+
+def max_input_tokens(call: Call) -> int:
+    """A token for every byte sent, and what the parts of messages that are no text may come to."""
+    messages = call.body.get("messages") if call.kind == Invocation.Kind.CHAT else None
+    parts = 0
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list):
+            parts += sum(isinstance(part, dict) and part.get("type") != "text" for part in content)
+    return call.size + parts * PART_TOKENS
 
 
 def max_output_tokens(call: Call) -> int:
+    """Every token that may come back: of each answer asked for, to each prompt."""
     body = call.body
-    if call.kind == "embedding":
+    if call.kind == Invocation.Kind.EMBEDDING:
         return 0
     bound = body.get("max_completion_tokens") or body.get("max_tokens")
-    choices = body.get("n")
     tokens = bound if type(bound) is int and bound > 0 else DEFAULT_MAX_OUTPUT_TOKENS
-    return min(tokens, 10_000_000) * (min(choices, 128) if type(choices) is int and choices > 0 else 1)
+    asked = [count for count in (body.get("n"), body.get("best_of")) if type(count) is int and count > 0]
+    prompt = body.get("prompt") if call.kind == Invocation.Kind.COMPLETION else None
+    prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
+    return min(tokens, 10_000_000) * min(max(asked, default=1), MAX_ANSWERS) * prompts
 
 
 def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:
@@ -354,7 +429,7 @@ def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:
     sent = adapter.request(
         call.body, upstream_model=target.upstream_model or call.listing.slug, stream=call.is_streamed
     )
-    body = json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
+    body = msgspec.json.encode(sent)
     at = int(time.time())
     signed = b"%d.%b.%b" % (at, call.request_id.encode(), body)
     headers = {
@@ -373,7 +448,7 @@ def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:
 def timeouts(call: Call) -> Timeouts:
     """The publisher's time, within the operator's."""
     limit = min(call.listing.endpoint.timeout_seconds, settings.GATEWAY_UPSTREAM_TIMEOUT_SECONDS)
-    return Timeouts(first_byte=limit, idle=min(30, limit), total=600 if call.is_streamed else limit)
+    return Timeouts(first_byte=limit, idle=limit, total=600 if call.is_streamed else limit)
 
 
 def upstream_problem(error: OutboundError) -> Problem:
@@ -391,16 +466,16 @@ def status_problem(reply: Reply) -> Problem:
     if reply.status in (400, 413, 422):
         return errors.UpstreamRejected(upstream_message=upstream_message(reply.body))
     if reply.status in (429, 503):
-        wait = reply.headers.get("retry-after", "")
-        return errors.UpstreamBusy(retry_after_seconds=min(int(wait), 600) if wait.isdigit() else 5)
+        wait = re.fullmatch("[0-9]{1,9}", reply.headers.get("retry-after", ""))
+        return errors.UpstreamBusy(retry_after_seconds=min(int(wait[0]), 600) if wait else 5)
     return errors.UpstreamFailed(f"The publisher's endpoint answered with status {reply.status}.")
 
 
 def upstream_message(body: bytes) -> str:
     """The upstream's own words, as plain text and not too many."""
     try:
-        found = json.loads(body)
-    except ValueError:
+        found = msgspec.json.decode(body[:MAX_ERROR_BYTES])
+    except (ValueError, RecursionError):
         return ""
     for name in ("error", "detail", "message"):
         value = found.get(name) if isinstance(found, dict) else None

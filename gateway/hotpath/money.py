@@ -17,41 +17,57 @@ logger = logging.getLogger(__name__)
 
 #: How long a batch is tried again, with the same ids, when the connection breaks. Then it fails closed.
 RETRY_SECONDS = 5.0
+#: A server that takes a batch and says nothing is given up on, a little after it should have given up itself.
+ATTEMPT_SECONDS = 6.0
 
 #: Generic plans, and none of the plan nodes that a plan made on an empty partition would choose.
-SESSION = "-c plan_cache_mode=force_generic_plan -c jit=off -c synchronous_commit=on -c statement_timeout=10000"
+SESSION = "-c plan_cache_mode=force_generic_plan -c jit=off -c synchronous_commit=on -c statement_timeout=5000"
+
+#: Of a reserve None, or the budget that refused it; of a settle whether it ended the call.
+Outcome = UUID | bool | None
 
 
 class Money:
-    """Reserves and settles of this process, batched. Raises MoneyUnavailable when they cannot be made durable."""
+    """Reserves and settles of this process, batched. Raises MoneyUnavailable when they cannot be made durable.
+
+    Then their outcome is not known: the batch may have been committed before the connection broke. The orphan rule ends
+    a call whose hold was made all the same.
+    """
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self._connection: psycopg.AsyncConnection | None = None
-        self._batcher: Batcher[Reserve | Settle, UUID | bool | None] = Batcher(self._send)
+        self._batcher: Batcher[Reserve | Settle, Outcome] = Batcher(self._send)
 
     async def reserve(self, reserve: Reserve) -> UUID | None:
         """None when the hold is made, else the budget that refused it."""
         return await self._move(reserve)  # type: ignore[return-value]
 
-    async def settle(self, settle: Settle) -> None:
-        """Returns when the settlement is durable."""
-        if await self._move(settle) is False:
-            # The orphan rule or a human was faster, or the call was never reserved: either way it must be looked at.
-            logger.error("settle_without_started_call", extra={"invocation_id": str(settle.id)})
+    async def settle(self, settle: Settle) -> bool:
+        """Whether this ended the call, durably. False: no such call was started, or another ended it before."""
+        return await self._move(settle)  # type: ignore[return-value]
 
     async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
+        await self._drop()
 
-    async def _move(self, item: Reserve | Settle) -> UUID | bool | None:
+    async def _move(self, item: Reserve | Settle) -> Outcome:
         try:
             return await self._batcher(item)
         except QueueFull:
             raise MoneyUnavailable("The gateway is busy beyond what it queues.", retry_after_seconds=1) from None
 
-    async def _send(self, items: Sequence[Reserve | Settle]) -> list[UUID | bool | None]:
-        """One result per item. Reserve: None or the refusing budget. Settle: False when no call was started."""
+    async def _send(self, items: Sequence[Reserve | Settle]) -> list[Outcome | Exception]:
+        """One result per item."""
+        try:
+            return list(await self._send_together(items))
+        except psycopg.Error as error:  # the connection is well: the server will not write one of the items
+            if len(items) > 1:  # the others are not to suffer for it
+                return [result for item in items for result in await self._send([item])]
+            await self._drop()  # unless it is this session that may not write, as after a failover
+            logger.critical("money_refused", extra={"invocation_id": str(items[0].id), "error": str(error)})
+            return [MoneyUnavailable(retry_after_seconds=5)]
+
+    async def _send_together(self, items: Sequence[Reserve | Settle]) -> list[Outcome]:
         reserves = [item for item in items if isinstance(item, Reserve)]
         settles = sorted((item for item in items if isinstance(item, Settle)), key=lambda settle: settle.id)
         answer = await self._execute(reserves, settles)
@@ -65,11 +81,12 @@ class Money:
         deadline, pause, repeated = loop.time() + RETRY_SECONDS, 0.05, False
         while True:
             try:
-                connection = await self._connect()
-                cursor = await connection.execute(BATCH_SQL, batch_parameters(reserves, settles))
-                answer = batch_answer(await cursor.fetchone() or ([], [], []))
-                return await self._without_own_echo(connection, answer, settles) if repeated else answer
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                async with asyncio.timeout(ATTEMPT_SECONDS):
+                    connection = await self._connect()
+                    cursor = await connection.execute(BATCH_SQL, batch_parameters(reserves, settles))
+                    answer = batch_answer(await cursor.fetchone() or ([], [], []))
+                    return await self._without_own_echo(connection, answer, settles) if repeated else answer
+            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 await self._drop()
                 if loop.time() + pause > deadline:
                     logger.error("money_unavailable", extra={"error": type(error).__name__})
@@ -80,13 +97,15 @@ class Money:
     async def _without_own_echo(
         self, connection: psycopg.AsyncConnection, answer: BatchAnswer, settles: list[Settle]
     ) -> BatchAnswer:
-        """After a repeat, a settle that finds the call final was most likely ours, whose answer was lost."""
+        """After a repeat, a settle that finds the call final was ours, whose answer was lost; or the orphan rule's."""
         ids = [settles[position].id for position in answer.unsettled]
         cursor = await connection.execute(
-            "SELECT id FROM gateway_invocation WHERE id = ANY(%s::uuid[]) AND state = 'final'", [ids]
+            "SELECT id FROM gateway_invocation"
+            " WHERE id = ANY (%s::uuid[]) AND state = 'final' AND rule <> 'orphan_void'",
+            [ids],
         )
-        final = {row[0] for row in await cursor.fetchall()}
-        return BatchAnswer(answer.refused, frozenset(p for p in answer.unsettled if settles[p].id not in final))
+        ours = {row[0] for row in await cursor.fetchall()}
+        return BatchAnswer(answer.refused, frozenset(p for p in answer.unsettled if settles[p].id not in ours))
 
     async def _connect(self) -> psycopg.AsyncConnection:
         if self._connection is None or self._connection.closed:

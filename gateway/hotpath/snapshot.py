@@ -7,26 +7,38 @@ Unknown names are remembered as briefly, so that noise does not reach the databa
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
+import psycopg
+from django.conf import settings
+from jsonschema_rs import Draft202012Validator
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from accounts.models import Organization
+from accounts.models import Budget, Organization
 from apikeys.models import scopes_of_role
 from billing.services import ensure_account
+from common.problems import FieldError, ServiceUnavailable
+from common.sealing import SealError
 from gateway.errors import ModelNotCallable
+from gateway.hotpath.orm import AWAY_SECONDS, run_in_django
 from gateway.services.endpoints import Target, target_of_row
 from marketplace.models import PUBLIC_STATUSES, Price
+from marketplace.services.schemas import Side, steps_of, validator_for, violations
+
+logger = logging.getLogger(__name__)
 
 TTL_SECONDS = 1.0
-DEFAULT_RATE_LIMIT = 600  # calls a minute
+#: A schema is tried on a value while every other call waits: so many steps times bytes take about half a second.
+MAX_CHECK = 250_000_000
+#: How long one read may take, the wait for a connection included.
+READ_SECONDS = 5.0
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -35,7 +47,7 @@ Value = TypeVar("Value")
 class TTLCache(Generic[Key, Value]):
     """`await cache(key)`: loads once per key and second, however many ask at the same time."""
 
-    def __init__(self, load: Callable[[Key], Awaitable[Value]], *, size: int = 50_000) -> None:
+    def __init__(self, load: Callable[[Key], Awaitable[Value]], *, size: int = 10_000) -> None:
         self._load, self._size = load, size
         self._known: dict[Key, tuple[float, Value]] = {}
         self._loading: dict[Key, asyncio.Future[Value]] = {}
@@ -47,7 +59,7 @@ class TTLCache(Generic[Key, Value]):
         loading = self._loading.get(key)
         if loading is None:
             loading = self._loading[key] = asyncio.ensure_future(self._renew(key))
-        return await asyncio.shield(loading)
+        return await asyncio.shield(loading)  # whoever gives up takes nothing from the others
 
     async def _renew(self, key: Key) -> Value:
         began = time.monotonic()  # the age counts from before the read
@@ -70,10 +82,10 @@ class Caller:
     user_id: UUID
     api_key_id: UUID | None = None
     mode: str = "live"
-    scopes: frozenset[str] = frozenset({"models:invoke"})
+    scopes: frozenset[str] = frozenset()
     allowed_models: frozenset[UUID] = frozenset()
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    rate_limit: int = DEFAULT_RATE_LIMIT
+    rate_limit: int = 0  # calls a minute
     budget_ids: tuple[UUID, ...] = ()
     is_revoked: bool = False
     expires: float | None = None
@@ -90,6 +102,26 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Schema:
+    """One side of a version's interface. `steps`: how many schemas one value may be tried on."""
+
+    validator: Draft202012Validator
+    steps: int
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any], side: Side) -> Schema:
+        schema = row[f"{side}_schema"]
+        return cls(validator_for(row["version_id"], side, schema), steps_of(schema))
+
+    def violations(self, value: Any, size: int) -> list[FieldError]:
+        """What is wrong with a value that has `size` bytes as JSON; empty if it fits."""
+        if self.steps * size > MAX_CHECK:
+            detail = f"{size:,} bytes are too many to be checked against a schema of {self.steps:,} steps."
+            return [{"pointer": "", "code": "too_complex", "detail": detail}]
+        return violations(self.validator, value)
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """The model that is called: its current version, its price in force and where calls go."""
 
@@ -102,8 +134,8 @@ class Listing:
     test_enabled: bool
     version_id: UUID
     version: str
-    input_schema: dict[str, Any]
-    output_schema: dict[str, Any]
+    input: Schema
+    output: Schema
     price: Price
     target: Target | None = field(repr=False)
 
@@ -118,10 +150,20 @@ class Listing:
         return self.is_public or self.publisher_id == organization_id
 
 
+PERSON = """
+SELECT m.role
+  FROM accounts_membership m
+  JOIN accounts_organization o ON o.id = m.organization_id
+  JOIN accounts_user u ON u.id = m.user_id
+ WHERE m.organization_id = %s AND m.user_id = %s AND u.is_active AND o.closed_at IS NULL
+"""
+
 BUDGETS = """
 SELECT DISTINCT ON (subject_id, purpose, "window") id, purpose FROM accounts_budget
  WHERE subject_id = ANY(%s::uuid[]) AND closed_at IS NULL ORDER BY subject_id, purpose, "window", starts_at DESC
 """
+
+BUDGET = 'SELECT id, subject_kind, purpose, ends_at, "limit", spent, held FROM accounts_budget WHERE id = %s'
 
 KEY = """
 SELECT k.id, k.organization_id, k.user_id, k.mode, k.permissions, k.allowed_models, k.allowed_ips, k.rate_limit, m.role,
@@ -162,8 +204,28 @@ class Snapshots:
         self.caller_of_person: TTLCache[tuple[UUID, UUID], Caller] = TTLCache(self._load_person)
         self.listing: TTLCache[UUID | str, Listing | None] = TTLCache(self._load_listing)
 
+    async def budget(self, id: UUID) -> Budget:
+        """The budget as it is now."""
+        return Budget(**(await self._rows(BUDGET, [id]))[0])
+
     async def _rows(self, query: str, parameters: Any) -> list[dict[str, Any]]:
-        async with self._pool.connection() as connection:
+        """Raises ServiceUnavailable when the database does not answer."""
+        try:
+            try:
+                return await self._read(query, parameters)
+            except PoolTimeout:
+                raise
+            except (
+                psycopg.OperationalError
+            ):  # after a restart every connection is dead, and this is the first to say so
+                await self._pool.check()
+                return await self._read(query, parameters)
+        except (psycopg.OperationalError, TimeoutError) as error:
+            logger.warning("snapshot_unavailable", extra={"error": type(error).__name__})
+            raise ServiceUnavailable("The database does not answer.", retry_after_seconds=AWAY_SECONDS) from None
+
+    async def _read(self, query: str, parameters: Any) -> list[dict[str, Any]]:
+        async with asyncio.timeout(READ_SECONDS), self._pool.connection() as connection:
             cursor = await connection.cursor(row_factory=dict_row).execute(query.encode(), parameters)
             return await cursor.fetchall()
 
@@ -181,7 +243,7 @@ class Snapshots:
             scopes=frozenset(row["permissions"]) & scopes_of_role(row["role"]) if row["role"] else frozenset(),
             allowed_models=frozenset(row["allowed_models"]),
             allowed_networks=tuple(ip_network(cidr, strict=False) for cidr in row["allowed_ips"]),
-            rate_limit=row["rate_limit"] or DEFAULT_RATE_LIMIT,
+            rate_limit=row["rate_limit"] or settings.API_RATE_PER_MINUTE,
             budget_ids=await self._budgets(row["organization_id"], row["id"]),
             is_revoked=row["is_revoked"],
             expires=None if row["expires_in"] is None else now + row["expires_in"],
@@ -189,17 +251,23 @@ class Snapshots:
         )
 
     async def _load_person(self, ids: tuple[UUID, UUID]) -> Caller:
-        """ids: the organization that pays and the person, whose membership the door has checked."""
+        """ids: the organization that pays and the person. Without a membership there nothing is allowed."""
         organization_id, user_id = ids
-        return Caller(organization_id, user_id, budget_ids=await self._budgets(organization_id))
+        rows = await self._rows(PERSON, ids)
+        return Caller(
+            organization_id=organization_id,
+            user_id=user_id,
+            scopes=scopes_of_role(rows[0]["role"]) if rows else frozenset(),
+            rate_limit=settings.API_RATE_PER_MINUTE,
+            budget_ids=await self._budgets(organization_id) if rows else (),
+        )
 
     async def _budgets(self, organization_id: UUID, key_id: UUID | None = None) -> tuple[UUID, ...]:
         """The budgets that a paid call must fit into; the organization's credit is always among them."""
         subjects = [organization_id] if key_id is None else [organization_id, key_id]
         rows = await self._rows(BUDGETS, [subjects])
         if not any(row["purpose"] == "credit" for row in rows):
-            organization = await Organization.objects.aget(pk=organization_id)
-            await sync_to_async(ensure_account)(organization)
+            await run_in_django(_open_account, organization_id)
             rows = await self._rows(BUDGETS, [subjects])
         return tuple(row["id"] for row in rows)
 
@@ -222,8 +290,8 @@ class Snapshots:
             test_enabled=row["test_enabled"],
             version_id=row["version_id"],
             version=row["version"],
-            input_schema=row["input_schema"],
-            output_schema=row["output_schema"],
+            input=Schema.of_row(row, "input"),
+            output=Schema.of_row(row, "output"),
             price=Price(
                 id=row["price_id"],
                 ai_model_id=row["id"],
@@ -236,5 +304,19 @@ class Snapshots:
                 output_nano_per_million=row["output_nano_per_million"],
                 included_calls=row["included_calls"],
             ),
-            target=None if row["endpoint_id"] is None else target_of_row(row),
+            target=_target(row),
         )
+
+
+def _open_account(organization_id: UUID) -> None:
+    ensure_account(Organization.objects.get(pk=organization_id))
+
+
+def _target(row: Mapping[str, Any]) -> Target | None:
+    if row["endpoint_id"] is None:
+        return None
+    try:
+        return target_of_row(row)
+    except SealError as error:  # sealed under a key-encryption key that is no longer configured
+        logger.error("endpoint_cannot_be_opened", extra={"endpoint_id": str(row["endpoint_id"]), "error": str(error)})
+        return None

@@ -7,8 +7,6 @@ others it rides on the last chunk that has choices. Either carries `cost`.
 from __future__ import annotations
 
 import asyncio
-import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -16,10 +14,11 @@ import msgspec
 
 from common.money import to_decimal
 from common.outbound import OutboundBadAnswer, OutboundError, Reply, StreamedReply
-from common.problems import Problem, ServiceUnavailable, openai_envelope
+from common.problems import Problem, openai_envelope
 from gateway import errors
 from gateway.adapters import Usage, count_tokens, openai
 from gateway.hotpath.call import (
+    MAX_ERROR_BYTES,
     Call,
     Gateway,
     check_input,
@@ -34,19 +33,18 @@ DRAIN_SECONDS = 30
 DRAIN_BYTES = 256 * 1024
 MAX_STREAM_BYTES = 64 * 1024 * 1024
 MAX_EVENT_BYTES = 1024 * 1024
-MAX_ERROR_BYTES = 64 * 1024
 DONE = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode  # an exact decimal, not a binary fraction
 
-Emit = Callable[[bytes], Awaitable[None]]
+Emit = Callable[[bytes, bool], Awaitable[None]]  # the bytes, and whether more follow
 
 
 class Stream:
     """One streamed call. `run` raises a Problem only as long as nothing was emitted."""
 
-    def __init__(self, gateway: Gateway, call: Call, emit: Emit, gone: asyncio.Event) -> None:
-        self._gateway, self._call, self._emit, self._gone = gateway, call, emit, gone
+    def __init__(self, gateway: Gateway, call: Call, emit: Emit) -> None:
+        self._gateway, self._call, self._emit = gateway, call, emit
         options = call.body.get("stream_options")
         self._wants_usage = isinstance(options, dict) and options.get("include_usage") is True
         self._usage: Usage | None = None  # as reported
@@ -55,8 +53,9 @@ class Stream:
         self._has_begun = False
         self._last: dict[str, Any] | None = None  # the last chunk with a finish reason, held until the settlement
         self._usage_chunk: dict[str, Any] | None = None
+        self._is_client_gone = False
         self._drained_bytes = 0
-        self._drain_until = 0.0
+        self._reading: asyncio.Timeout | None = None
 
     async def run(self) -> None:
         check_input(self._call)
@@ -64,39 +63,64 @@ class Stream:
         problem: Problem | None = None
         try:
             await self._pass_on()
+            if not self._has_begun and self._last is None:
+                raise errors.UpstreamInvalidOutput("The publisher's endpoint ended its answer before it began.")
         except OutboundError as error:
             problem = upstream_problem(error)
         except Problem as raised:
             problem = raised
-        except BaseException:  # cancelled, or a bug of ours: what was delivered is settled all the same
-            await asyncio.shield(self._settle(ServiceUnavailable()))
+        except BaseException as error:  # cancelled, or a bug of ours: what was delivered is settled all the same
+            await asyncio.shield(self._settle(error))
             raise
-        if problem is None and not self._has_begun and self._last is None:
-            problem = errors.UpstreamInvalidOutput("The publisher's endpoint ended its answer before it began.")
-        cost = await asyncio.shield(self._settle(problem))
+        cost = 0
+        try:
+            cost = await asyncio.shield(self._settle(problem))
+        except errors.MoneyUnavailable as raised:
+            problem = raised
         await self._finish(problem, cost)
+
+    def client_left(self) -> None:
+        """Nothing is emitted any more; the upstream is read on for its usage, for a while."""
+        if self._is_client_gone:
+            return
+        self._is_client_gone = True
+        if self._reading is not None:
+            self._reading.reschedule(asyncio.get_running_loop().time() + DRAIN_SECONDS)
 
     async def _pass_on(self) -> None:
         url, headers, body = upstream_request(self._call)
         door = self._gateway.door.stream(
             "POST", url, headers=headers, body=body, timeout=timeouts(self._call), max_bytes=MAX_STREAM_BYTES
         )
-        async with door as reply:
-            if reply.status != 200:
-                raise await refused_stream(reply)
-            async for data in events(reply.chunks()):
-                if data == b"[DONE]" or self._is_drained(len(data)):
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS if self._is_client_gone else None) as self._reading, door as reply:
+                if reply.status != 200:
+                    raise await refused_stream(reply)
+                async for data in events(self._chunks(reply)):
+                    if data == b"[DONE]":
+                        return
+                    await self._pass_event(data)
+        except TimeoutError:
+            return  # drained for long enough
+        finally:
+            self._reading = None
+
+    async def _chunks(self, reply: StreamedReply) -> AsyncIterator[bytes]:
+        async for chunk in reply.chunks():
+            if self._is_client_gone:
+                self._drained_bytes += len(chunk)
+                if self._drained_bytes > DRAIN_BYTES:
                     return
-                await self._pass_event(data)
+            yield chunk
 
     async def _pass_event(self, data: bytes) -> None:
         try:
-            chunk = json.loads(data)
-        except ValueError:
+            chunk = msgspec.json.decode(data)
+        except (ValueError, RecursionError):
             raise OutboundBadAnswer("The stream holds something other than JSON.") from None
-        if not isinstance(chunk, dict):
-            raise OutboundBadAnswer("The stream holds something other than objects.")
-        if "error" in chunk:
+        if not isinstance(chunk, dict) or not isinstance(chunk.get("choices") or [], list):
+            raise OutboundBadAnswer("The stream holds something other than chunks.")
+        if chunk.get("error"):
             raise errors.UpstreamFailed("The publisher's endpoint reported an error in the middle of its answer.")
         if (usage := openai.usage(chunk)) is not None:
             self._usage = usage
@@ -121,37 +145,26 @@ class Stream:
             if isinstance(choice, dict):
                 delta = choice.get("delta")
                 for part in (*(delta.values() if isinstance(delta, dict) else ()), choice.get("text")):
-                    if part and part not in ("assistant",):
+                    if part and part != "assistant":
                         text += len(part.encode()) if isinstance(part, str) else len(_encode(part))
         if text and self._call.first_token_ms is None:
             self._call.first_token_ms = self._call.elapsed_ms()
-        if not self._gone.is_set():
+        if not self._is_client_gone:
             self._delivered_bytes += text
 
-    def _is_drained(self, size: int) -> bool:
-        """With the client gone: whether enough has been read on in search of the usage."""
-        if not self._gone.is_set():
-            return False
-        now = time.monotonic()
-        self._drain_until = self._drain_until or now + DRAIN_SECONDS
-        self._drained_bytes += size
-        return now > self._drain_until or self._drained_bytes > DRAIN_BYTES
-
-    async def _send(self, event: bytes) -> None:
+    async def _send(self, event: bytes, more: bool = True) -> None:
         self._has_begun = True
-        if not self._gone.is_set():
-            await self._emit(event)
+        if not self._is_client_gone:
+            await self._emit(event, more)
 
-    async def _settle(self, problem: Problem | None) -> int:
+    async def _settle(self, error: BaseException | None) -> int:
         """What was delivered is charged, also when the stream broke. Returns the cost in nano-units."""
         call, gateway = self._call, self._gateway
-        if problem is not None and not self._has_begun:
-            await gateway.settle(call, gateway.failure(call, problem))
+        if error is not None and not self._has_begun:
+            await gateway.let_go(call, error)
             return 0
-        usage = self._usage or Usage(count_tokens(call.size), count_tokens(self._delivered_bytes), "counted")
-        status, code = (problem.status, problem.code) if problem is not None else (200, "")
-        settle = gateway.settlement(call, usage, status, code)
-        self._billed = usage
+        self._billed = self._usage or Usage(count_tokens(call.size), count_tokens(self._delivered_bytes), "counted")
+        settle = gateway.settlement(call, self._billed, error)
         await gateway.settle(call, settle)
         return min(settle.cost_nano, call.hold_nano)
 
@@ -159,7 +172,7 @@ class Stream:
         if problem is not None:
             if not self._has_begun:
                 raise problem
-            await self._send(_event(openai_envelope(problem, self._call.request_id)) + DONE)
+            await self._send(_event(openai_envelope(problem, self._call.request_id)) + DONE, more=False)
             return
         usage = self._billed
         counts = {
@@ -168,33 +181,40 @@ class Stream:
             "total_tokens": usage.input_tokens + usage.output_tokens,
         }
         reported = (self._usage_chunk or self._last or {}).get("usage")
-        billed = {**counts, **(reported if isinstance(reported, dict) else {}), "cost": to_decimal(cost_nano)}
+        billed = {**(reported if isinstance(reported, dict) else {}), **counts, "cost": to_decimal(cost_nano)}
         ending = b""
         if self._last is not None:
             ending += _event(self._last if self._wants_usage else {**self._last, "usage": billed})
         if self._wants_usage:
             template = self._usage_chunk or {**(self._last or {}), "choices": []}
             ending += _event({**template, "usage": billed})
-        await self._send(ending + DONE)
+        await self._send(ending + DONE, more=False)
 
 
 async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The data of each server-sent event; comments and other fields are dropped. Raises OutboundBadAnswer."""
-    buffer = b""
+    """The data of each server-sent event, on one line; all else in it is dropped. Raises OutboundBadAnswer."""
+    rest: list[bytes] = []  # a line whose end has not arrived
     data: list[bytes] = []
+    size = 0  # of both
     async for chunk in chunks:
-        *lines, buffer = (buffer + chunk).split(b"\n")
-        if len(buffer) + sum(map(len, data)) > MAX_EVENT_BYTES:
-            raise OutboundBadAnswer("An event of the stream is too long.")
+        size += len(chunk)
+        *lines, last = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*rest, lines[0]])
+            rest = []
+        rest.append(last)
         for line in lines:
-            line = line.removesuffix(b"\r")
+            line = line.strip(b"\r")
             if line.startswith(b"data:"):
-                data.append(line[5:].strip())
-            elif not line and data:
-                yield b"\n".join(data)
-                data = []
+                data.append(line[5:].strip().replace(b"\r", b" "))
+            elif not line:
+                if data:
+                    yield b" ".join(data)
+                data, size = [], len(last)
+        if size > MAX_EVENT_BYTES:
+            raise OutboundBadAnswer("An event of the stream is too long.")
     if data:
-        yield b"\n".join(data)
+        yield b" ".join(data)
 
 
 async def refused_stream(reply: StreamedReply) -> Problem:

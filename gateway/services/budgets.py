@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 
@@ -14,9 +13,8 @@ from common.problems import Problem
 from gateway.errors import InsufficientCredit, SpendLimitReached
 
 
-async def refusal(budget_id: UUID, needed_nano: int) -> Problem:
+def refusal(budget: Budget, needed_nano: int) -> Problem:
     """The 402 for a call that may cost `needed_nano` and did not fit into this budget."""
-    budget = await Budget.objects.aget(pk=budget_id)
     numbers: dict[str, Any] = {
         "limit_source": "credit" if budget.purpose == Budget.Purpose.CREDIT else budget.subject_kind,
         "limit": amount(budget.limit),

@@ -1,6 +1,7 @@
 """What upstreams report, and what is believed of it."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -81,9 +82,24 @@ def test_events_are_found_however_the_bytes_are_cut():
 
 
 def test_an_event_of_several_data_lines_is_one():
-    assert read(b"data: a\ndata: b\n\n") == [b"a\nb"]
+    assert read(b"data: a\ndata: b\n\n") == [b"a b"]
 
 
-def test_an_endless_event_is_cut_off():
+def test_an_event_is_one_line_whatever_the_upstream_puts_into_it():
+    assert read(b'data: {"a":\r1}\n\n') == [b'{"a": 1}']
+
+
+@pytest.mark.parametrize("piece", [b"x", b"data:\n", b"data: x\n"])
+def test_an_endless_event_is_cut_off(piece):
     with pytest.raises(OutboundBadAnswer):
-        read(b"data: " + b"x" * (MAX_EVENT_BYTES + 10))
+        read(b"data: ", *([piece * 1000] * (MAX_EVENT_BYTES // 1000 // len(piece) + 2)))
+
+
+def test_many_comments_are_no_event():
+    assert read(*([b": still here\n\n"] * (MAX_EVENT_BYTES // 10)), b"data: a\n\n") == [b"a"]
+
+
+def test_a_line_in_a_million_pieces_takes_no_longer_than_one_in_few():
+    began = time.perf_counter()
+    assert len(read(b"data: ", *([b"x"] * 1_000_000), b"\n\n")[0]) == 1_000_000
+    assert time.perf_counter() - began < 10

@@ -86,6 +86,64 @@ def test_a_caller_that_gives_up_does_not_hold_up_the_others():
     assert asyncio.run(run()) == "b"
 
 
+def test_what_its_caller_gave_up_on_before_it_left_is_not_sent():
+    batches = []
+
+    async def send(items):
+        batches.append(list(items))
+        await asyncio.sleep(0.01)
+        return items
+
+    async def run():
+        batcher = Batcher(send)
+        first = batcher("a")
+        await asyncio.sleep(0.001)
+        given_up, patient = batcher("b"), batcher("c")
+        given_up.cancel()
+        return await asyncio.gather(first, patient)
+
+    assert asyncio.run(run()) == ["a", "c"]
+    assert batches == [["a"], ["c"]]
+
+
+def test_an_exception_among_the_results_is_for_its_own_item():
+    async def send(items):
+        return [ValueError(item) if item == "bad" else item for item in items]
+
+    async def run():
+        batcher = Batcher(send)
+        return await asyncio.gather(batcher("good"), batcher("bad"), return_exceptions=True)
+
+    passed, failed = asyncio.run(run())
+    assert passed == "good"
+    assert isinstance(failed, ValueError)
+
+
+def test_a_sender_that_miscounts_leaves_nobody_waiting():
+    async def send(items):
+        return items[1:]
+
+    async def run():
+        batcher = Batcher(send)
+        found = await asyncio.wait_for(asyncio.gather(batcher(1), batcher(2), return_exceptions=True), 1)
+        return found, await asyncio.gather(batcher(3), return_exceptions=True)
+
+    first, second = asyncio.run(run())
+    assert [type(error) for error in (*first, *second)] == [RuntimeError] * 3
+
+
+def test_nobody_waits_for_a_worker_that_was_cancelled():
+    async def run():
+        batcher = Batcher(lambda items: asyncio.sleep(10, items), cap=1)
+        waiting = [batcher("sent"), batcher("queued")]
+        await asyncio.sleep(0.01)
+        batcher._worker.cancel()
+        await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 1)
+        return [future.cancelled() for future in waiting]
+
+    assert asyncio.run(run()) == [True, True]
+
+
 def test_more_than_the_bound_is_refused_at_once():
     async def run():
         batcher = Batcher(lambda items: asyncio.sleep(1, items), bound=2)
