@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 
 from accounts.models import Budget
@@ -284,6 +285,15 @@ def test_check_books_finds_a_budget_that_lies():
     budget = make_budget(100, spent=7)
     (found,) = check_books()
     assert str(budget.id) in found
+    with pytest.raises(CommandError, match=str(budget.id)):
+        call_command("check_books")
+
+
+def test_books_that_agree_are_said_to(capsys):
+    call = reserve(40, make_budget(100))
+    move(reserves=[call])
+    call_command("check_books")
+    assert capsys.readouterr().out == "Every unit is accounted for.\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,15 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from gateway.services import check_books
+
+
+class Command(BaseCommand):
+    help = "Compare calls, budgets and usage to the last unit; names what disagrees, and then ends with an error."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        wrong = check_books()
+        if wrong:
+            raise CommandError("The books disagree:\n" + "\n".join(wrong))
+        self.stdout.write("Every unit is accounted for.")
