@@ -95,6 +95,12 @@ class EndpointRefused(Problem):
     fix = "Give the https:// address under which the whole internet reaches the endpoint."
 
 
+class GatewayStopped(Problem):
+    code, status, title, retry = "gateway_stopped", 503, "The gateway was restarted", "after"
+    explanation = "The gateway ended before the call did. What had been delivered by then is on its receipt."
+    fix = "Send the call again, as late as `Retry-After` says."
+
+
 class MoneyUnavailable(Problem):
     code, status, title, retry = "ledger_unavailable", 503, "The ledger is not available", "after"
     explanation = "A call is made only when it can be reserved and settled, and the database did not answer."

@@ -37,7 +37,7 @@ from common.problems import (
     document,
     openai_envelope,
 )
-from gateway.errors import GatewayElsewhere, ModelNotFound, WrongProtocol
+from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
 from gateway.hotpath.call import KINDS, Call, Gateway, kind_of
 from gateway.hotpath.orm import run_in_django
 from gateway.hotpath.snapshot import Caller, Listing
@@ -118,6 +118,8 @@ class Exchange:
             await self._serve()
         except Problem as problem:
             await self._refuse(problem)
+        except asyncio.CancelledError:  # the process ends, and with this answer the task does
+            await self._refuse(GatewayStopped())
         except Exception:
             logger.exception("unexpected", extra={"request_id": encode("req", self._id)})
             await self._refuse(InternalError())

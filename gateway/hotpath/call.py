@@ -102,8 +102,8 @@ class Gateway:
             min_size=0,
             max_size=4,
             max_waiting=1000,
-            timeout=4,
-            # Given up soon, so that the next call tries at once; the pool's own pauses grow to minutes.
+            # Both are short, so that a call soon after an outage tries anew; the pool's own pauses grow to minutes.
+            timeout=2,
             reconnect_timeout=1,
             kwargs={"autocommit": True, "connect_timeout": 3, "options": "-c statement_timeout=4000"},
             open=False,
@@ -174,12 +174,18 @@ class Gateway:
         check_input(call)
         await self.reserve(call)
         try:
-            reply = await self._ask(call)
+            url, headers, body = upstream_request(call)
+            reply = await self.door.request(
+                "POST", url, headers=headers, body=body, timeout=timeouts(call), max_bytes=MAX_ANSWER_BYTES
+            )
             output = read_output(call, reply)
             usage = usage_of(call, output, len(reply.body))
             settle = self.settlement(call, usage)
         except BaseException as error:  # cancelled and bugs of ours included: the hold goes back
-            await asyncio.shield(self.let_go(call, error))
+            problem = problem_of(error)
+            await asyncio.shield(self.let_go(call, problem))
+            if isinstance(error, OutboundError):
+                raise problem from None
             raise
         await asyncio.shield(self.settle(call, settle))
         cost = min(settle.cost_nano, call.hold_nano)
@@ -208,8 +214,8 @@ class Gateway:
                     budget_ids=caller.budget_ids if call.hold_nano else (),
                 )
             )
-        except asyncio.CancelledError as error:  # the hold may be on its way already; what takes it back leaves later
-            await asyncio.shield(self.let_go(call, error, Rule.NOT_SENT))
+        except asyncio.CancelledError:  # the hold may be on its way already; what takes it back leaves later
+            await asyncio.shield(self.let_go(call, errors.GatewayStopped(), Rule.NOT_SENT))
             raise
         except BaseException:  # a hold that was made all the same is an orphan
             del self._open[call.id]
@@ -234,7 +240,8 @@ class Gateway:
         except errors.MoneyUnavailable:
             tokens = {"input_tokens": settle.input_tokens, "output_tokens": settle.output_tokens}
             logger.error("call_not_settled", extra={**facts, **tokens, "cost_nano": settle.cost_nano})
-            raise
+            detail = "The call could not be settled, so its answer is withheld. Its receipt will say how it ended."
+            raise errors.MoneyUnavailable(detail, retry_after_seconds=5) from None
         finally:
             self._open.pop(call.id, None)
         if not was_started and settle.rule is not Rule.NOT_SENT:
@@ -242,14 +249,13 @@ class Gateway:
             logger.error("settle_without_started_call", extra=facts)
         logger.info("call", extra=facts)
 
-    async def let_go(self, call: Call, error: BaseException, rule: Rule | None = None) -> None:
-        """End a call that delivered nothing because of `error`. Where that fails, the orphan rule does it later."""
+    async def let_go(self, call: Call, problem: Problem, rule: Rule | None = None) -> None:
+        """End a call that delivered nothing. Where that fails, the orphan rule does it later."""
         with contextlib.suppress(errors.MoneyUnavailable):
-            await self.settle(call, failure(call, error, rule))
+            await self.settle(call, failure(call, problem, rule))
 
-    def settlement(self, call: Call, usage: Usage, error: BaseException | None = None) -> Settle:
-        """A delivered call, rated with the price it was reserved at. `error`: what broke it off."""
-        status, error_code = (200, "") if error is None else seen_as(error)
+    def settlement(self, call: Call, usage: Usage, problem: Problem | None = None) -> Settle:
+        """A delivered call, rated with the price it was reserved at. `problem`: what broke it off."""
         price = call.listing.price
         cost = cost_of(price, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
         if call.caller.mode == "test":
@@ -267,22 +273,11 @@ class Gateway:
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             usage_source=usage.source,
-            http_status=status,
-            error_code=error_code,
+            http_status=200 if problem is None else problem.status,
+            error_code="" if problem is None else problem.code,
             latency_ms=call.elapsed_ms(),
             first_token_ms=call.first_token_ms,
         )
-
-    # --- The upstream ---
-
-    async def _ask(self, call: Call) -> Reply:
-        url, headers, body = upstream_request(call)
-        try:
-            return await self.door.request(
-                "POST", url, headers=headers, body=body, timeout=timeouts(call), max_bytes=MAX_ANSWER_BYTES
-            )
-        except OutboundError as error:
-            raise upstream_problem(error) from None
 
     # --- What a process does beside its calls ---
 
@@ -349,32 +344,43 @@ def usage_of(call: Call, output: Any, answer_bytes: int) -> Usage:
     return reported or Usage(count_tokens(call.size), count_tokens(answer_bytes), "counted")
 
 
-def seen_as(error: BaseException) -> tuple[int, str]:
-    """Status and code of the answer to a call that ended with `error`; nobody sees that of a cancelled one."""
-    if isinstance(error, asyncio.CancelledError):
-        return 503, "gateway_stopped"
-    problem = error if isinstance(error, Problem) else InternalError
-    return problem.status, problem.code
+def problem_of(error: BaseException) -> Problem:
+    """What the caller is told about a call that ended with `error`."""
+    match error:
+        case Problem():
+            return error
+        case OutboundTimeout():
+            return errors.UpstreamTimeout(str(error))
+        case OutboundRefused():
+            return errors.UpstreamFailed("The model's endpoint is at an address that calls are not sent to.")
+        case OutboundError():
+            return errors.UpstreamFailed(str(error))
+        case asyncio.CancelledError():  # which happens to requests when the process ends
+            return errors.GatewayStopped()
+        case _:
+            return InternalError()
 
 
-def failure(call: Call, error: BaseException, rule: Rule | None = None) -> Settle:
-    """The end of a call that delivered nothing: the hold goes back. `rule`: other than the error's own."""
-    status, code = seen_as(error)
-    if rule is None:
-        rules = {
-            errors.UpstreamTimeout.code: Rule.UPSTREAM_TIMEOUT,
-            errors.UpstreamInvalidOutput.code: Rule.INVALID_OUTPUT,
-        }
-        rule = rules.get(code, Rule.UPSTREAM_ERROR) if isinstance(error, Problem) else Rule.ORPHAN_VOID
+#: What a call is settled by that delivered nothing; by UPSTREAM_ERROR, if not by these.
+RULES = {
+    errors.UpstreamTimeout.code: Rule.UPSTREAM_TIMEOUT,
+    errors.UpstreamInvalidOutput.code: Rule.INVALID_OUTPUT,
+    errors.GatewayStopped.code: Rule.ORPHAN_VOID,
+    InternalError.code: Rule.ORPHAN_VOID,
+}
+
+
+def failure(call: Call, problem: Problem, rule: Rule | None = None) -> Settle:
+    """The end of a call that delivered nothing: the hold goes back. `rule`: other than the problem's own."""
     return Settle(
         id=call.id,
-        rule=rule,
+        rule=rule or RULES.get(problem.code, Rule.UPSTREAM_ERROR),
         cost_nano=0,
         input_tokens=0,
         output_tokens=0,
         usage_source="",
-        http_status=status,
-        error_code=code,
+        http_status=problem.status,
+        error_code=problem.code,
         latency_ms=call.elapsed_ms(),
         first_token_ms=None,
     )
@@ -449,16 +455,6 @@ def timeouts(call: Call) -> Timeouts:
     """The publisher's time, within the operator's."""
     limit = min(call.listing.endpoint.timeout_seconds, settings.GATEWAY_UPSTREAM_TIMEOUT_SECONDS)
     return Timeouts(first_byte=limit, idle=limit, total=600 if call.is_streamed else limit)
-
-
-def upstream_problem(error: OutboundError) -> Problem:
-    match error:
-        case OutboundTimeout():
-            return errors.UpstreamTimeout(str(error))
-        case OutboundRefused():
-            return errors.UpstreamFailed("The model's endpoint is at an address that calls are not sent to.")
-        case _:
-            return errors.UpstreamFailed(str(error))
 
 
 def status_problem(reply: Reply) -> Problem:

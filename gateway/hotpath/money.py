@@ -15,7 +15,8 @@ from gateway.services.calls import BATCH_SQL, BatchAnswer, Reserve, Settle, batc
 
 logger = logging.getLogger(__name__)
 
-#: How long a batch is tried again, with the same ids, when the connection breaks. Then it fails closed.
+#: How long a batch is tried again, with the same ids, when the connection breaks. Then it fails closed, and so does
+#: each one behind it at its first failure, until one succeeds: nobody waits long for a database that is away.
 RETRY_SECONDS = 5.0
 #: A server that takes a batch and says nothing is given up on, a little after it should have given up itself.
 ATTEMPT_SECONDS = 6.0
@@ -37,6 +38,7 @@ class Money:
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self._connection: psycopg.AsyncConnection | None = None
+        self._is_away = False
         self._batcher: Batcher[Reserve | Settle, Outcome] = Batcher(self._send)
 
     async def reserve(self, reserve: Reserve) -> UUID | None:
@@ -78,17 +80,19 @@ class Money:
     async def _execute(self, reserves: list[Reserve], settles: list[Settle]) -> BatchAnswer:
         """Tried again on a broken connection: the ids make a repeat of a batch that had committed harmless."""
         loop = asyncio.get_running_loop()
-        deadline, pause, repeated = loop.time() + RETRY_SECONDS, 0.05, False
+        deadline, pause, repeated = loop.time() + (0 if self._is_away else RETRY_SECONDS), 0.05, False
         while True:
             try:
                 async with asyncio.timeout(ATTEMPT_SECONDS):
                     connection = await self._connect()
                     cursor = await connection.execute(BATCH_SQL, batch_parameters(reserves, settles))
                     answer = batch_answer(await cursor.fetchone() or ([], [], []))
+                    self._is_away = False
                     return await self._without_own_echo(connection, answer, settles) if repeated else answer
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 await self._drop()
                 if loop.time() + pause > deadline:
+                    self._is_away = True
                     logger.error("money_unavailable", extra={"error": type(error).__name__})
                     raise MoneyUnavailable(retry_after_seconds=5) from None
                 await asyncio.sleep(pause)

@@ -7,14 +7,15 @@ others it rides on the last chunk that has choices. Either carries `cost`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from common.money import to_decimal
-from common.outbound import OutboundBadAnswer, OutboundError, Reply, StreamedReply
-from common.problems import Problem, openai_envelope
+from common.outbound import OutboundBadAnswer, Reply, StreamedReply
+from common.problems import InternalError, Problem, openai_envelope
 from gateway import errors
 from gateway.adapters import Usage, count_tokens, openai
 from gateway.hotpath.call import (
@@ -22,11 +23,13 @@ from gateway.hotpath.call import (
     Call,
     Gateway,
     check_input,
+    problem_of,
     status_problem,
     timeouts,
-    upstream_problem,
     upstream_request,
 )
+
+logger = logging.getLogger("gateway.call")
 
 #: After the client has gone, the upstream is read on for its usage, but no longer and no further than this.
 DRAIN_SECONDS = 30
@@ -65,13 +68,10 @@ class Stream:
             await self._pass_on()
             if not self._has_begun and self._last is None:
                 raise errors.UpstreamInvalidOutput("The publisher's endpoint ended its answer before it began.")
-        except OutboundError as error:
-            problem = upstream_problem(error)
-        except Problem as raised:
-            problem = raised
-        except BaseException as error:  # cancelled, or a bug of ours: what was delivered is settled all the same
-            await asyncio.shield(self._settle(error))
-            raise
+        except (Exception, asyncio.CancelledError) as error:  # what was delivered is settled, and the client told
+            problem = problem_of(error)
+            if isinstance(problem, InternalError):
+                logger.exception("unexpected", extra={"request_id": self._call.request_id})
         cost = 0
         try:
             cost = await asyncio.shield(self._settle(problem))
@@ -157,14 +157,14 @@ class Stream:
         if not self._is_client_gone:
             await self._emit(event, more)
 
-    async def _settle(self, error: BaseException | None) -> int:
+    async def _settle(self, problem: Problem | None) -> int:
         """What was delivered is charged, also when the stream broke. Returns the cost in nano-units."""
         call, gateway = self._call, self._gateway
-        if error is not None and not self._has_begun:
-            await gateway.let_go(call, error)
+        if problem is not None and not self._has_begun:
+            await gateway.let_go(call, problem)
             return 0
         self._billed = self._usage or Usage(count_tokens(call.size), count_tokens(self._delivered_bytes), "counted")
-        settle = gateway.settlement(call, self._billed, error)
+        settle = gateway.settlement(call, self._billed, problem)
         await gateway.settle(call, settle)
         return min(settle.cost_nano, call.hold_nano)
 

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from common import clock
 from common.ids import first_uuid
 from common.money import MAX_NANO, rate
+from gateway.errors import GatewayStopped
 from gateway.models import Invocation, Rule, SweepMark
 from marketplace.models import Price
 
@@ -178,8 +179,8 @@ def _void(id: UUID) -> Settle:
         input_tokens=0,
         output_tokens=0,
         usage_source="",
-        http_status=503,
-        error_code="gateway_stopped",
+        http_status=GatewayStopped.status,
+        error_code=GatewayStopped.code,
         latency_ms=0,
         first_token_ms=None,
     )
