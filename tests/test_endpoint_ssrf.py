@@ -1,6 +1,7 @@
 """Hostile addresses set as endpoints, through the front door: nothing on the inside is ever reached."""
 
 import pytest
+from aiohttp import web
 
 from gateway.tests.upstream import FakeUpstream
 from tests.client import Client, make_key, sign_up
@@ -53,3 +54,32 @@ def test_no_endpoint_leads_inside(publisher, canary):
 
 def test_the_canary_is_alive(canary):
     assert Client(canary.url).get("/").json == {"loud": "CANARY"}
+
+
+TARGETS = ["http://127.0.0.1:{port}/r", "http://[::1]:{port}/r", "http://2130706433:{port}/r", "//127.0.0.1:{port}/r"]
+TARGETS += ["file:///etc/passwd", "gopher://127.0.0.1:{port}/x"]
+
+
+def test_an_endpoint_that_is_allowed_leads_nowhere_else(stack, publisher, canary):
+    """The operator allowed one address; what it redirects to is not followed, streamed or not."""
+    before = len(canary.seen)
+    targets = iter([target.format(port=canary.port) for target in TARGETS for _ in range(2)])
+
+    async def redirect(request):
+        return web.Response(status=307, headers={"Location": next(targets)})
+
+    with FakeUpstream(behave=redirect) as upstream:
+        allowed = f"127.0.0.1/32:{upstream.port}"
+        site = stack.start_gateway(OUTBOUND_ALLOWED_NETWORKS=allowed, OUTBOUND_ALLOW_HTTP="true")
+        person = Client(site, publisher.credential)
+        made = person.post("/api/models", DRAFT | {"name": "Redirecting", "pricing": {"type": "free"}}).json["id"]
+        endpoint = {"url": f"{upstream.url}/v1", "protocol": "openai"}
+        assert person.put(f"/api/models/{made}/endpoint", endpoint).status == 200
+        key = make_key(person)
+        for _ in TARGETS:
+            for stream in (False, True):
+                body = {"text": "x", "messages": [], "stream": stream}
+                answer = key.post(f"/api/models/{made}/invoke", body)
+                assert (answer.status, answer.json["code"]) == (502, "upstream_error"), answer
+        assert len(upstream.seen) == 2 * len(TARGETS)
+    assert len(canary.seen) == before
