@@ -106,6 +106,7 @@ class Exchange:
         self._headers = read_headers(scope["headers"])
         self._remote = (scope.get("client") or ("",))[0]
         self._id = uuid7()
+        self._request_id = encode("req", self._id)
         self._has_started = False
         self._rate: Decision | None = None
 
@@ -121,7 +122,7 @@ class Exchange:
         except asyncio.CancelledError:  # the process ends, and with this answer the task does
             await self._refuse(GatewayStopped())
         except Exception:
-            logger.exception("unexpected", extra={"request_id": encode("req", self._id)})
+            logger.exception("unexpected", extra={"request_id": self._request_id})
             await self._refuse(InternalError())
 
     async def _serve(self) -> None:
@@ -258,18 +259,17 @@ class Exchange:
         stream.client_left()
 
     def _own_headers(self) -> dict[str, str]:
-        own = {"x-request-id": encode("req", self._id), "x-content-type-options": "nosniff"}
+        own = {"x-request-id": self._request_id, "x-content-type-options": "nosniff"}
         return own | (self._rate.headers() if self._rate else {})
 
     async def _refuse(self, problem: Problem) -> None:
         if self._has_started:  # too late for a status: the connection ends without its last chunk
             return
-        request_id = encode("req", self._id)
-        logger.info("refused", extra={"request_id": request_id, "status": problem.status, "code": problem.code})
-        body = openai_envelope(problem, request_id) if self._is_v1 else document(problem, request_id)
+        logger.info("refused", extra={"request_id": self._request_id, "status": problem.status, "code": problem.code})
+        write = openai_envelope if self._is_v1 else document
         content_type = "application/json" if self._is_v1 else CONTENT_TYPE
         headers = {"content-type": content_type, **self._own_headers(), **problem.headers}
-        await self._respond(problem.status, headers, json.dumps(body, default=str).encode())
+        await self._respond(problem.status, headers, json.dumps(write(problem, self._request_id), default=str).encode())
 
     async def _respond(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         await self._start(status, {**headers, "content-length": str(len(body))})

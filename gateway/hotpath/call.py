@@ -72,10 +72,10 @@ class Call:
     began: float = field(default_factory=time.monotonic)
     hold_nano: int = 0
     first_token_ms: int | None = None
+    request_id: str = field(init=False)
 
-    @property
-    def request_id(self) -> str:
-        return encode("req", self.id)
+    def __post_init__(self) -> None:
+        self.request_id = encode("req", self.id)
 
     def elapsed_ms(self) -> int:
         return int((time.monotonic() - self.began) * 1000)

@@ -62,6 +62,9 @@ DECLARE
   one record;
   blocker uuid;
   n integer;
+  -- From the oldest call to the newest: without this every statement below would open the partitions of all days.
+  oldest uuid := (SELECT id FROM unnest(r_id || s_id) id ORDER BY id LIMIT 1);
+  newest uuid := (SELECT id FROM unnest(r_id || s_id) id ORDER BY id DESC LIMIT 1);
 BEGIN
   refused := '{}'; refused_by := '{}'; unsettled := '{}';
 
@@ -73,17 +76,19 @@ BEGIN
   END IF;
 
   -- 2. Reserves that are here already ask for nothing more.
-  known := ARRAY(SELECT i.n FROM unnest(r_id) WITH ORDINALITY i(id, n)
-                  WHERE EXISTS (SELECT FROM gateway_invocation c WHERE c.id = i.id));
+  known := ARRAY(SELECT i.n FROM unnest(r_id) WITH ORDINALITY i(id, n) WHERE EXISTS
+                  (SELECT FROM gateway_invocation c WHERE c.id = i.id AND c.id BETWEEN oldest AND newest));
   FOREACH n IN ARRAY known LOOP
     FOR j IN r_first[n] .. r_last[n] LOOP r_amount[j] := 0; END LOOP;
   END LOOP;
 
   -- 3. Settle, each call once, and add up what this batch moves on each budget: to hold, to free, to spend.
   IF cardinality(s_id) > 0 THEN
-    PERFORM FROM gateway_invocation c WHERE c.id = ANY (s_id) ORDER BY c.id FOR NO KEY UPDATE;
+    PERFORM FROM gateway_invocation c WHERE c.id = ANY (s_id) AND c.id BETWEEN oldest AND newest
+      ORDER BY c.id FOR NO KEY UPDATE;
     unsettled := ARRAY(SELECT i.n FROM unnest(s_id) WITH ORDINALITY i(id, n) WHERE NOT EXISTS
-                        (SELECT FROM gateway_invocation c WHERE c.id = i.id AND c.state = 'started'));
+                        (SELECT FROM gateway_invocation c
+                          WHERE c.id = i.id AND c.id BETWEEN oldest AND newest AND c.state = 'started'));
   END IF;
   WITH settled AS (
     UPDATE gateway_invocation c
@@ -93,7 +98,7 @@ BEGIN
            first_token_ms = s.first_token
       FROM unnest(s_id, s_rule, s_cost, s_input, s_output, s_source, s_status, s_error, s_latency, s_first_token)
            s(id, rule, cost, input, output, source, status, error, latency, first_token)
-     WHERE c.id = s.id AND c.state = 'started'
+     WHERE c.id = s.id AND c.id BETWEEN oldest AND newest AND c.state = 'started'
     RETURNING c.*
   ), metered AS (
     INSERT INTO billing_usageevent (id, organization_id, publisher_id, ai_model_id, version_id, price_id, mode,

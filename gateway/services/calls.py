@@ -75,7 +75,7 @@ class BatchAnswer:
     unsettled: frozenset[int]
 
 
-def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle]) -> list[list[Any]]:
+def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle]) -> list[str]:
     """The arrays of `BATCH_SQL`. Settles are put into id order, in which the function locks."""
     first: list[int] = []
     last: list[int] = []
@@ -87,33 +87,42 @@ def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle]) -> 
         amounts += [reserve.hold_nano] * len(reserve.budget_ids)
         last.append(len(budgets))
     return [
-        [r.id for r in reserves],
-        [r.organization_id for r in reserves],
-        [r.user_id for r in reserves],
-        [r.api_key_id for r in reserves],
-        [r.publisher_id for r in reserves],
-        [r.ai_model_id for r in reserves],
-        [r.version_id for r in reserves],
-        [r.price_id for r in reserves],
-        [r.kind for r in reserves],
-        [r.mode for r in reserves],
-        [r.is_streamed for r in reserves],
-        [r.hold_nano for r in reserves],
-        first,
-        last,
-        budgets,
-        amounts,
-        [s.id for s in settles],
-        [s.rule.value for s in settles],
-        [s.cost_nano for s in settles],
-        [s.input_tokens for s in settles],
-        [s.output_tokens for s in settles],
-        [s.usage_source for s in settles],
-        [s.http_status for s in settles],
-        [s.error_code for s in settles],
-        [s.latency_ms for s in settles],
-        [s.first_token_ms for s in settles],
+        _array(r.id for r in reserves),
+        _array(r.organization_id for r in reserves),
+        _array(r.user_id for r in reserves),
+        _array(r.api_key_id for r in reserves),
+        _array(r.publisher_id for r in reserves),
+        _array(r.ai_model_id for r in reserves),
+        _array(r.version_id for r in reserves),
+        _array(r.price_id for r in reserves),
+        _array(r.kind for r in reserves),
+        _array(r.mode for r in reserves),
+        _array(r.is_streamed for r in reserves),
+        _array(r.hold_nano for r in reserves),
+        _array(first),
+        _array(last),
+        _array(budgets),
+        _array(amounts),
+        _array(s.id for s in settles),
+        _array(s.rule.value for s in settles),
+        _array(s.cost_nano for s in settles),
+        _array(s.input_tokens for s in settles),
+        _array(s.output_tokens for s in settles),
+        _array(s.usage_source for s in settles),
+        _array(s.http_status for s in settles),
+        _array(s.error_code for s in settles),
+        _array(s.latency_ms for s in settles),
+        _array(s.first_token_ms for s in settles),
     ]
+
+
+def _array(values: Iterable[UUID | str | int | None]) -> str:
+    """As PostgreSQL reads it. psycopg's own lists take longer, and are of another type for larger numbers."""
+    return "{" + ",".join(["NULL" if v is None else _quoted(v) if isinstance(v, str) else str(v) for v in values]) + "}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def batch_answer(row: Sequence[Any]) -> BatchAnswer:

@@ -84,6 +84,14 @@ def test_a_reserve_holds_and_a_settle_moves_the_hold():
     assert check_books() == []
 
 
+@pytest.mark.parametrize("code", ["", "NULL", 'a"b', "a\\b", "a,b", "{}", "ü"])
+def test_a_text_is_stored_as_it_is_whatever_it_holds(code):
+    call = reserve(0)
+    move(reserves=[call])
+    move(settles=[settle(call, 0, error_code=code)])
+    assert Invocation.objects.get(pk=call.id).error_code == code
+
+
 def test_exactly_as_many_are_admitted_as_the_limit_affords():
     budget = make_budget(100)
     answer = move(reserves=[reserve(10, budget) for _ in range(15)])

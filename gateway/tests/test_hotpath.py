@@ -5,6 +5,7 @@ import json
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from ipaddress import ip_network
 from types import SimpleNamespace
 
 import psycopg
@@ -501,6 +502,24 @@ def call_of(body: dict, kind: str = "chat", size: int = 100, max_cost_nano: int 
 def test_every_token_that_may_come_back_is_held(kind, body, tokens):
     assert max_output_tokens(call_of(body, kind)) == tokens
     assert hold_of(call_of(body, kind)) == 100 + tokens
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address", "may_come"),
+    [
+        ([], "", True),
+        (["203.0.113.0/24"], "203.0.113.7", True),
+        (["203.0.113.0/24"], "203.0.114.7", False),
+        (["203.0.113.0/24"], "", False),
+        (["203.0.113.0/24"], "2001:db8::1", False),
+        (["2001:db8::/32"], "2001:db8::1", True),
+        (["2001:db8::/32"], "2001:db9::1", False),
+        (["2001:db8::/32", "203.0.113.7/32"], "203.0.113.7", True),
+    ],
+)
+def test_a_key_is_for_its_networks_of_both_families(allowed, address, may_come):
+    caller = Caller(uuid7(), uuid7(), allowed_networks=tuple(ip_network(network) for network in allowed))
+    assert caller.may_come_from(address) is may_come
 
 
 def test_parts_that_are_no_text_are_held_beyond_their_bytes():
