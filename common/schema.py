@@ -20,6 +20,8 @@ from common.policy import ANY, Policy, find_policy
 from common.problems import CONTENT_TYPE, REGISTRY, Problem, speaks_openai
 from common.rest import Query
 
+#: RFC 9110's words, where Python's own changed with its version.
+PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
 PARAMETER = re.compile(r"<(?P<converter>\w+):(?P<name>\w+)>")
 
 SECURITY_SCHEMES = {
@@ -279,7 +281,7 @@ def _response(status: int) -> dict[str, Any]:
     if status == 401:
         headers["WWW-Authenticate"] = {"schema": {"type": "string"}}
     return {
-        "description": HTTPStatus(status).phrase,
+        "description": PHRASES.get(status) or HTTPStatus(status).phrase,
         "headers": headers,
         "content": {
             CONTENT_TYPE: {

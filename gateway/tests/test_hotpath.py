@@ -296,7 +296,7 @@ def test_a_stream_of_anything_else_is_502(world, upstream):
         b'data: {"choices": {"a": 1}}\n\n',
         b'data: {"choices": NaN}\n\n',
         b'data: {"choices": [{"delta": {"content": "\\ud800"}}]}\n\n',
-        b'data: {"choices": [{"delta": {"content": ' + b"[" * 5000 + b"]" * 5000 + b"}}]}\n\n",
+        b'data: {"choices": [{"delta": {"content": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}]}\n\n",
         b'data: {"error": {"message": "no"}}\n\n',
         b"data: " + b"x" * 2_000_000 + b"\n\n",
     ]

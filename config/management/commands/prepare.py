@@ -1,3 +1,4 @@
+import fcntl
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,18 @@ class Command(BaseCommand):
         call_command("seed_demo", verbosity=0)
 
     def collect_static_files(self) -> None:
-        """Only when one of them changed: hashing and compressing all of them takes a while."""
-        note = Path(settings.STATIC_ROOT) / ".made-from"
+        """Only when one of them changed: hashing and compressing all of them takes a while. One process at a time."""
+        root = Path(settings.STATIC_ROOT)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        note = root / ".made-from"
         digest = _sources_digest()
-        if note.is_file() and note.read_text() == digest:
-            return
-        self.tell("Collecting static files")
-        call_command("collectstatic", interactive=False, clear=True, ignore_patterns=UNUSED, verbosity=0)
-        note.write_text(digest)
+        with root.with_name(f".{root.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if note.is_file() and note.read_text() == digest:
+                return
+            self.tell("Collecting static files")
+            call_command("collectstatic", interactive=False, clear=True, ignore_patterns=UNUSED, verbosity=0)
+            note.write_text(digest)
 
     def tell(self, text: str) -> None:
         self.stdout.write(text)
