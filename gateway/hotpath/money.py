@@ -66,7 +66,9 @@ class Money:
             if len(items) > 1:  # the others are not to suffer for it
                 return [result for item in items for result in await self._send([item])]
             await self._drop()  # unless it is this session that may not write, as after a failover
-            logger.critical("money_refused", extra={"invocation_id": str(items[0].id), "error": str(error)})
+            logger.critical(
+                "money_refused", extra={"invocation_id": str(items[0].id), "error": str(error).partition("\n")[0]}
+            )
             return [MoneyUnavailable(retry_after_seconds=5)]
 
     async def _send_together(self, items: Sequence[Reserve | Settle]) -> list[Outcome]:
