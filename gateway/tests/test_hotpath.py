@@ -18,6 +18,7 @@ from django.test import override_settings
 
 from accounts.models import Budget
 from apikeys.tests.factories import make_key, make_person
+from billing.services import ensure_account
 from common.ids import first_uuid, uuid7
 from common.problems import Problem, RoleRequired, ServiceUnavailable, ValidationFailed
 from gateway.errors import MoneyUnavailable
@@ -609,7 +610,7 @@ class AnswerLost:
 
 
 def test_what_was_committed_and_not_answered_is_done_once(world):
-    budget = Budget.objects.get(subject_id=world.people.organization.pk, purpose="credit")
+    budget = ensure_account(world.people.organization)
     call = reserve(40, (budget.pk,))
 
     async def scenario(money):
