@@ -16,7 +16,7 @@ from common.money import display
 from common.policy import Actor, actor_of
 from common.problems import Problem
 from gateway.hotpath.app import running_gateway
-from gateway.hotpath.call import Answer, Call, kind_of
+from gateway.hotpath.rules import Answer, Call, kind_of
 from gateway.hotpath.snapshot import Caller
 from marketplace.services import find_model
 from marketplace.services.forms import body_of_form

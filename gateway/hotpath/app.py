@@ -38,8 +38,9 @@ from common.problems import (
     openai_envelope,
 )
 from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
-from gateway.hotpath.call import KINDS, Call, Gateway, kind_of
+from gateway.hotpath.call import Gateway
 from gateway.hotpath.orm import run_in_django
+from gateway.hotpath.rules import KINDS, Call, kind_of
 from gateway.hotpath.snapshot import Caller, Listing
 from gateway.hotpath.stream import Stream
 from gateway.models import Invocation

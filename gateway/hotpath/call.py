@@ -4,93 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import logging
-import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-import msgspec
 import psycopg_pool
 from django.conf import settings
 
 from apikeys.services import touch_keys
-from common.ids import encode, uuid7
+from common.ids import encode
 from common.limiter import AsyncLimiter, Bucket, Decision
-from common.money import amount, display
-from common.outbound import Door, OutboundError, OutboundRefused, OutboundTimeout, Reply, Timeouts
+from common.outbound import Door, OutboundError
 from common.problems import (
-    InternalError,
     MissingScope,
     Problem,
     RateLimited,
     RoleRequired,
     ServiceUnavailable,
-    ValidationFailed,
 )
 from gateway import errors
-from gateway.adapters import Usage, count_tokens, http_json, openai
 from gateway.hotpath.batcher import Batcher, QueueFull
 from gateway.hotpath.money import Money
 from gateway.hotpath.orm import run_in_django
+from gateway.hotpath.rules import (
+    MAX_ANSWER_BYTES,
+    Answer,
+    Call,
+    answer_headers,
+    check_input,
+    failure,
+    hold_of,
+    problem_of,
+    read_output,
+    settlement,
+    timeouts,
+    upstream_request,
+    usage_of,
+)
 from gateway.hotpath.snapshot import Caller, Listing, Snapshots
-from gateway.models import Invocation, Rule
+from gateway.models import Rule
 from gateway.services.budgets import refusal
-from gateway.services.calls import Reserve, Settle, cost_of
+from gateway.services.calls import Reserve, Settle
 
 logger = logging.getLogger("gateway.call")
 
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
-MAX_UPSTREAM_MESSAGE = 500
-MAX_ERROR_BYTES = 64 * 1024  # of an upstream's error, to be read for its message
-DEFAULT_MAX_OUTPUT_TOKENS = 4096  # of a call that names no bound itself
-PART_TOKENS = 4096  # of an image, a sound or a file in a message, which may be but an address
-MAX_ANSWERS = 128  # that one call may ask for
-MAX_HOLD_NANO = 10**15  # a million: far below where sums of holds would no longer fit a column
 BEAT_SECONDS = 30
 NOTE_SECONDS = 5  # how often `last_used` of the keys seen is written
-
-ADAPTERS: dict[str, ModuleType] = {"json": http_json, "openai": openai}
-
-
-@dataclass(slots=True)
-class Call:
-    """One call under way."""
-
-    caller: Caller
-    listing: Listing
-    kind: str
-    body: dict[str, Any]
-    size: int  # of the request body, in bytes
-    is_streamed: bool = False
-    id: UUID = field(default_factory=uuid7)
-    began: float = field(default_factory=time.monotonic)
-    hold_nano: int = 0
-    first_token_ms: int | None = None
-    request_id: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.request_id = encode("req", self.id)
-
-    def elapsed_ms(self) -> int:
-        return int((time.monotonic() - self.began) * 1000)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the caller gets, settled. `body` is the upstream's, byte for byte."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
-    output: Any
-    cost_nano: int
-    usage: Usage
 
 
 class Gateway:
@@ -180,7 +140,7 @@ class Gateway:
             )
             output = read_output(call, reply)
             usage = usage_of(call, output, len(reply.body))
-            settle = self.settlement(call, usage)
+            settle = settlement(call, usage)
         except BaseException as error:  # cancelled and bugs of ours included: the hold goes back
             problem = problem_of(error)
             await asyncio.shield(self.let_go(call, problem))
@@ -254,31 +214,6 @@ class Gateway:
         with contextlib.suppress(errors.MoneyUnavailable):
             await self.settle(call, failure(call, problem, rule))
 
-    def settlement(self, call: Call, usage: Usage, problem: Problem | None = None) -> Settle:
-        """A delivered call, rated with the price it was reserved at. `problem`: what broke it off."""
-        price = call.listing.price
-        cost = cost_of(price, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
-        if call.caller.mode == "test":
-            rule, cost = Rule.TEST_MODE, 0
-        elif cost == 0 and price.type == price.Type.FREE:
-            rule = Rule.FREE
-        elif price.input_nano_per_million is None and price.output_nano_per_million is None:
-            rule = Rule.PER_CALL
-        else:
-            rule = Rule.USAGE_REPORTED if usage.source == "reported" else Rule.USAGE_COUNTED
-        return Settle(
-            id=call.id,
-            rule=rule,
-            cost_nano=cost,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            usage_source=usage.source,
-            http_status=200 if problem is None else problem.status,
-            error_code="" if problem is None else problem.code,
-            latency_ms=call.elapsed_ms(),
-            first_token_ms=call.first_token_ms,
-        )
-
     # --- What a process does beside its calls ---
 
     def note_use(self, caller: Caller) -> None:
@@ -310,196 +245,3 @@ class Gateway:
                 await sweep()
             except Exception:
                 logger.warning("sweep_failed", exc_info=True)  # the next one makes up for it
-
-
-# --- Pure parts ---
-
-
-def check_input(call: Call) -> None:
-    """Raises ValidationFailed with every violation of the version's input schema."""
-    if found := call.listing.input.violations(call.body, call.size):
-        raise ValidationFailed("The input does not fit the model's schema.", errors=found)
-
-
-def read_output(call: Call, reply: Reply) -> Any:
-    """The parsed answer of a good reply. Raises the problem that a bad one stands for."""
-    if reply.status != 200:
-        raise status_problem(reply)
-    try:
-        output = msgspec.json.decode(reply.body)
-    except (ValueError, RecursionError):  # a number that is none, half a character, brackets without end
-        raise errors.UpstreamInvalidOutput(
-            "The publisher's endpoint answered with something other than JSON."
-        ) from None
-    if ADAPTERS[call.listing.endpoint.protocol].is_empty(output, call.kind):
-        raise errors.UpstreamInvalidOutput("The publisher's endpoint answered with nothing.")
-    if found := call.listing.output.violations(output, len(reply.body)):
-        raise errors.UpstreamInvalidOutput(output_errors=found[:10])
-    return output
-
-
-def usage_of(call: Call, output: Any, answer_bytes: int) -> Usage:
-    """What the upstream reported, else what can be counted from the bytes on both sides."""
-    reported = ADAPTERS[call.listing.endpoint.protocol].usage(output)
-    return reported or Usage(count_tokens(call.size), count_tokens(answer_bytes), "counted")
-
-
-def problem_of(error: BaseException) -> Problem:
-    """What the caller is told about a call that ended with `error`."""
-    match error:
-        case Problem():
-            return error
-        case OutboundTimeout():
-            return errors.UpstreamTimeout(str(error))
-        case OutboundRefused():
-            return errors.UpstreamFailed("The model's endpoint is at an address that calls are not sent to.")
-        case OutboundError():
-            return errors.UpstreamFailed(str(error))
-        case asyncio.CancelledError():  # which happens to requests when the process ends
-            return errors.GatewayStopped()
-        case _:
-            return InternalError()
-
-
-#: What a call is settled by that delivered nothing; by UPSTREAM_ERROR, if not by these.
-RULES = {
-    errors.UpstreamTimeout.code: Rule.UPSTREAM_TIMEOUT,
-    errors.UpstreamInvalidOutput.code: Rule.INVALID_OUTPUT,
-    errors.GatewayStopped.code: Rule.ORPHAN_VOID,
-    InternalError.code: Rule.ORPHAN_VOID,
-}
-
-
-def failure(call: Call, problem: Problem, rule: Rule | None = None) -> Settle:
-    """The end of a call that delivered nothing: the hold goes back. `rule`: other than the problem's own."""
-    return Settle(
-        id=call.id,
-        rule=rule or RULES.get(problem.code, Rule.UPSTREAM_ERROR),
-        cost_nano=0,
-        input_tokens=0,
-        output_tokens=0,
-        usage_source="",
-        http_status=problem.status,
-        error_code=problem.code,
-        latency_ms=call.elapsed_ms(),
-        first_token_ms=None,
-    )
-
-
-def hold_of(call: Call) -> int:
-    """The most this call may cost, in nano-units. Raises ValidationFailed when no budget could ever hold it."""
-    price, target = call.listing.price, call.listing.endpoint
-    if call.caller.mode == "test":
-        return 0
-    bound = cost_of(price, input_tokens=max_input_tokens(call), output_tokens=max_output_tokens(call))
-    if target.max_cost_nano is not None:
-        bound = min(bound, target.max_cost_nano)
-    if bound > MAX_HOLD_NANO:
-        most = display(MAX_HOLD_NANO, settings.CURRENCY)
-        detail = f"At this model's price the call could cost more than {most}, the most that one call may."
-        raise ValidationFailed(errors=[{"pointer": "/max_tokens", "code": "cost_out_of_range", "detail": detail}])
-    return bound
-
-
-def max_input_tokens(call: Call) -> int:
-    """A token for every byte sent, and what the parts of messages that are no text may come to."""
-    messages = call.body.get("messages") if call.kind == Invocation.Kind.CHAT else None
-    parts = 0
-    for message in messages if isinstance(messages, list) else ():
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, list):
-            parts += sum(isinstance(part, dict) and part.get("type") != "text" for part in content)
-    return call.size + parts * PART_TOKENS
-
-
-def max_output_tokens(call: Call) -> int:
-    """Every token that may come back: of each answer asked for, to each prompt."""
-    body = call.body
-    if call.kind == Invocation.Kind.EMBEDDING:
-        return 0
-    bound = body.get("max_completion_tokens") or body.get("max_tokens")
-    tokens = bound if type(bound) is int and bound > 0 else DEFAULT_MAX_OUTPUT_TOKENS
-    asked = [count for count in (body.get("n"), body.get("best_of")) if type(count) is int and count > 0]
-    prompt = body.get("prompt") if call.kind == Invocation.Kind.COMPLETION else None
-    prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
-    return min(tokens, 10_000_000) * min(max(asked, default=1), MAX_ANSWERS) * prompts
-
-
-def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:
-    """Address, headers and body of the request to the publisher's endpoint, signed with the endpoint's key.
-
-    Signature: `t=<unix seconds>,v1=<hex HMAC-SHA-256 of "<t>.<request id>.<body>">`.
-    """
-    target = call.listing.endpoint
-    adapter = ADAPTERS[target.protocol]
-    sent = adapter.request(
-        call.body, upstream_model=target.upstream_model or call.listing.slug, stream=call.is_streamed
-    )
-    body = msgspec.json.encode(sent)
-    at = int(time.time())
-    signed = b"%d.%b.%b" % (at, call.request_id.encode(), body)
-    headers = {
-        "Content-Type": "application/json",
-        "Accept": "text/event-stream" if call.is_streamed else "application/json",
-        "User-Agent": f"Agorai/{settings.VERSION}",
-        "X-Agorai-Request-Id": call.request_id,
-        "X-Agorai-Signature": f"t={at},v1={hmac.new(target.signing_key, signed, hashlib.sha256).hexdigest()}",
-    }
-    if target.secret is not None:
-        is_bearer = target.auth_header.lower() == "authorization" and " " not in target.secret
-        headers[target.auth_header] = f"Bearer {target.secret}" if is_bearer else target.secret
-    return adapter.url(target.url, call.kind), headers, body
-
-
-def timeouts(call: Call) -> Timeouts:
-    """The publisher's time, within the operator's."""
-    limit = min(call.listing.endpoint.timeout_seconds, settings.GATEWAY_UPSTREAM_TIMEOUT_SECONDS)
-    return Timeouts(first_byte=limit, idle=limit, total=600 if call.is_streamed else limit)
-
-
-def status_problem(reply: Reply) -> Problem:
-    """400 and 422 are about the input and are passed on in words; everything else is the publisher's own trouble."""
-    if reply.status in (400, 413, 422):
-        return errors.UpstreamRejected(upstream_message=upstream_message(reply.body))
-    if reply.status in (429, 503):
-        wait = re.fullmatch("[0-9]{1,9}", reply.headers.get("retry-after", ""))
-        return errors.UpstreamBusy(retry_after_seconds=min(int(wait[0]), 600) if wait else 5)
-    return errors.UpstreamFailed(f"The publisher's endpoint answered with status {reply.status}.")
-
-
-def upstream_message(body: bytes) -> str:
-    """The upstream's own words, as plain text and not too many."""
-    try:
-        found = msgspec.json.decode(body[:MAX_ERROR_BYTES])
-    except (ValueError, RecursionError):
-        return ""
-    for name in ("error", "detail", "message"):
-        value = found.get(name) if isinstance(found, dict) else None
-        if isinstance(value, dict):
-            value = value.get("message")
-        if isinstance(value, str):
-            return "".join(c if c.isprintable() else " " for c in value)[:MAX_UPSTREAM_MESSAGE]
-    return ""
-
-
-def answer_headers(call: Call, cost_nano: int) -> dict[str, str]:
-    return {"x-model-version": call.listing.version, "x-cost-usd": amount(cost_nano)} | (
-        {} if settings.CURRENCY == "USD" else {"x-cost-currency": settings.CURRENCY}
-    )
-
-
-def kind_of(listing: Listing, body: Mapping[str, Any]) -> str:
-    """What a call by `invoke` is, which has one address for every kind."""
-    if listing.endpoint.protocol != "openai":
-        return Invocation.Kind.INVOKE
-    if "messages" in body:
-        return Invocation.Kind.CHAT
-    return Invocation.Kind.EMBEDDING if "input" in body else Invocation.Kind.COMPLETION
-
-
-#: The addresses that have a kind of their own.
-KINDS = {
-    "/v1/chat/completions": Invocation.Kind.CHAT,
-    "/v1/completions": Invocation.Kind.COMPLETION,
-    "/v1/embeddings": Invocation.Kind.EMBEDDING,
-}

@@ -18,12 +18,13 @@ from common.outbound import OutboundBadAnswer, Reply, StreamedReply
 from common.problems import InternalError, Problem, openai_envelope
 from gateway import errors
 from gateway.adapters import Usage, count_tokens, openai
-from gateway.hotpath.call import (
+from gateway.hotpath.call import Gateway
+from gateway.hotpath.rules import (
     MAX_ERROR_BYTES,
     Call,
-    Gateway,
     check_input,
     problem_of,
+    settlement,
     status_problem,
     timeouts,
     upstream_request,
@@ -164,7 +165,7 @@ class Stream:
             await gateway.let_go(call, problem)
             return 0
         self._billed = self._usage or Usage(count_tokens(call.size), count_tokens(self._delivered_bytes), "counted")
-        settle = gateway.settlement(call, self._billed, problem)
+        settle = settlement(call, self._billed, problem)
         await gateway.settle(call, settle)
         return min(settle.cost_nano, call.hold_nano)
 

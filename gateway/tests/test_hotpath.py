@@ -27,8 +27,8 @@ from gateway.hotpath import money as money_module
 from gateway.hotpath import snapshot as snapshot_module
 from gateway.hotpath import stream as stream_module
 from gateway.hotpath.app import read_headers
-from gateway.hotpath.call import MAX_HOLD_NANO, PART_TOKENS, Call, hold_of, max_output_tokens
 from gateway.hotpath.money import Money
+from gateway.hotpath.rules import MAX_HOLD_NANO, PART_TOKENS, Call, hold_of, max_output_tokens
 from gateway.hotpath.snapshot import Caller, Schema, TTLCache
 from gateway.models import Invocation, Rule
 from gateway.services import check_books, set_endpoint, settle_orphans
