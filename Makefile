@@ -13,7 +13,7 @@ up: ## Start everything on this machine (PORT=8000 chooses the port); Ctrl-C end
 	@exec $(PYTHON) bootstrap.py --die-with-parent -- manage.py up
 
 test: ## Run all tests (ARGS="-k story" narrows them)
-	@$(dev) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(dev) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: ## Check format, style, types and the rules of who may import whom
 	@$(dev) -m ruff format --check .

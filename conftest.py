@@ -167,13 +167,6 @@ def pytest_unconfigure() -> None:
         _lock.close()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker runs all tests of the running instance, so that only one instance is needed."""
-    for item in items:
-        if "stack" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("stack"))
-
-
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     assert _cluster is not None
