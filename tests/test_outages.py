@@ -28,7 +28,7 @@ from tests.client import Answer, Client, make_key
 from tests.test_publish_story import DRAFT
 from tests.test_up import Launcher
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("outages")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTAGE_SECONDS = 7  # longer than anybody in the gateway waits
