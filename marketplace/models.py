@@ -14,6 +14,9 @@ from common.ids import encode, uuid7
 from marketplace.querysets import PUBLIC_STATUSES, AIModelQuerySet, PriceQuerySet
 
 SEMVER = r"^(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})$"
+MEASURED_DAYS = 90  # of availability
+MIN_SAMPLES = 50  # a figure that rests on fewer calls is none
+UNMEASURED = 2**31 - 1  # sorts behind every latency
 
 
 class Category(models.TextChoices):
@@ -63,11 +66,14 @@ class AIModel(models.Model):
     is_callable = models.BooleanField(default=False)  # told by the gateway: there is an endpoint behind it
     test_enabled = models.BooleanField(default=False)  # keys in test mode may call it, for nothing
     is_demo = models.BooleanField(default=False)  # made by seed_demo
+    license = models.CharField(max_length=60, blank=True)  # an SPDX identifier, or a few words
+    context_tokens = models.PositiveIntegerField(null=True, blank=True)  # the most that one call may hold
     # Told from above, for search to sort by.
     rating_sum = models.PositiveIntegerField(default=0)
     rating_count = models.PositiveIntegerField(default=0)
     deployment_count = models.PositiveIntegerField(default=0)
     popularity = models.BigIntegerField(default=0)
+    latency_order = models.PositiveIntegerField(default=UNMEASURED, editable=False)  # measured p50, in milliseconds
     search_vector = SearchVectorField(null=True, editable=False)  # filled by a trigger
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
@@ -98,6 +104,9 @@ class AIModel(models.Model):
                 condition=Q(rating_sum__gte=F("rating_count"), rating_sum__lte=F("rating_count") * 5),
                 name="ai_model_rating_within_1_and_5",
             ),
+            models.CheckConstraint(
+                condition=Q(context_tokens=None) | Q(context_tokens__gt=0), name="ai_model_context_positive"
+            ),
         ]
         indexes = [
             GinIndex(fields=["search_vector"], name="ai_model_search"),
@@ -109,6 +118,9 @@ class AIModel(models.Model):
                 fields=["-is_callable", "-popularity", "-id"],
                 condition=Q(status__in=PUBLIC_STATUSES),
                 name="ai_model_browse",
+            ),
+            models.Index(
+                fields=["latency_order", "-id"], condition=Q(status__in=PUBLIC_STATUSES), name="ai_model_fastest"
             ),
         ]
 
@@ -127,6 +139,11 @@ class AIModel(models.Model):
     def rating(self) -> float:
         """The mean of its ratings, 1 to 5; 0 without any."""
         return round(self.rating_sum / self.rating_count, 2) if self.rating_count else 0.0
+
+    @property
+    def measured(self) -> Measurement | None:
+        """What its calls have shown; None as long as there were none. No query after `AIModelQuerySet.detailed`."""
+        return getattr(self, "measurement", None)
 
     @property
     def price(self) -> Price | None:
@@ -162,6 +179,74 @@ class ModelVersion(models.Model):
     def number(self) -> tuple[int, ...]:
         """`1.10.0` as (1, 10, 0), to compare by."""
         return tuple(int(part) for part in self.version.split("."))
+
+
+class Measurement(models.Model):
+    """What the calls of the last 30 days say about a model. Told by the gateway; nobody types these figures.
+
+    A call counts if it was answered, or failed for the publisher's reasons; the caller's faults and ours say nothing.
+    A figure that would rest on fewer than `MIN_SAMPLES` calls is null. p50 is the median, p95 what 19 of 20 stay below.
+    """
+
+    class Day(models.TextChoices):
+        """How a day (UTC) went."""
+
+        OK = "ok", _("at least 99% answered")
+        WARN = "warn", _("at least 90% answered")
+        BAD = "bad", _("less than 90% answered")
+        NONE = "none", _("too few requests")
+
+    ai_model = models.OneToOneField(AIModel, models.CASCADE, primary_key=True, related_name="measurement")
+    requests = models.PositiveIntegerField()  # all that ended, whatever for
+    sample_size = models.PositiveIntegerField()  # those that count
+    latency_p50_ms = models.PositiveIntegerField(null=True)  # of answered calls, like all that follow but the uptime
+    latency_p95_ms = models.PositiveIntegerField(null=True)
+    first_token_p50_ms = models.PositiveIntegerField(null=True)  # of streamed calls, like the next two
+    first_token_p95_ms = models.PositiveIntegerField(null=True)
+    tokens_per_second = models.DecimalField(max_digits=9, decimal_places=1, null=True)  # median, after the first one
+    typical_input_tokens = models.PositiveIntegerField(null=True)  # median
+    typical_output_tokens = models.PositiveIntegerField(null=True)  # median
+    uptime_bp = models.PositiveSmallIntegerField(null=True)  # hundredths of a percent, rounded down
+    recent_uptime_bp = models.PositiveSmallIntegerField(null=True)  # of the last three days
+    days = ArrayField(models.CharField(max_length=4, choices=Day), size=MEASURED_DAYS)  # UTC, the oldest first
+    measured_at = models.DateTimeField()
+
+    FIGURES = (
+        *("latency_p50_ms", "latency_p95_ms", "first_token_p50_ms", "first_token_p95_ms", "tokens_per_second"),
+        *("typical_input_tokens", "typical_output_tokens", "uptime_bp", "recent_uptime_bp"),
+    )
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(sample_size__lte=F("requests")), name="measurement_sample_of_requests"),
+            models.CheckConstraint(
+                condition=Q(sample_size__gte=MIN_SAMPLES)
+                | Q(
+                    latency_p50_ms=None,
+                    latency_p95_ms=None,
+                    first_token_p50_ms=None,
+                    first_token_p95_ms=None,
+                    tokens_per_second=None,
+                    typical_input_tokens=None,
+                    typical_output_tokens=None,
+                    uptime_bp=None,
+                    recent_uptime_bp=None,
+                ),
+                name="measurement_rests_on_enough_calls",
+            ),
+            models.CheckConstraint(
+                condition=(Q(uptime_bp=None) | Q(uptime_bp__lte=10_000))
+                & (Q(recent_uptime_bp=None) | Q(recent_uptime_bp__lte=10_000)),
+                name="measurement_uptime_at_most_all",
+            ),
+            models.CheckConstraint(condition=Q(days__len=MEASURED_DAYS), name="measurement_ninety_days"),
+            models.CheckConstraint(
+                condition=Q(days__contained_by=["ok", "warn", "bad", "none"]), name="measurement_known_days"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sample_size} calls of {self.ai_model_id}"
 
 
 class Price(models.Model):

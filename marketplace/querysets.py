@@ -55,11 +55,13 @@ class AIModelQuerySet(models.QuerySet):
     def detailed(self) -> AIModelQuerySet:
         """With everything that the API and the pages show of a model, in a fixed number of queries."""
         prices = Prefetch("prices", self._prices().current(), to_attr="prices_in_force")
-        return self.select_related("publisher", "current_version").defer("search_vector").prefetch_related(prices)
+        related = self.select_related("publisher", "current_version", "measurement")
+        return related.defer("search_vector").prefetch_related(prices)
 
     def in_order(self, ids: Sequence[UUID]) -> list[AIModel]:
         """The models with these ids, in the order of the ids, as `detailed` but without what a prefetch costs."""
-        found = self.select_related("publisher", "current_version").defer("search_vector").in_bulk(ids)
+        related = self.select_related("publisher", "current_version", "measurement")
+        found = related.defer("search_vector", "measurement__days").in_bulk(ids)
         rows = cast("dict[UUID, AIModel]", found)
         prices = {price.ai_model_id: [price] for price in self._prices().current().filter(ai_model__in=ids)}
         for row in rows.values():
