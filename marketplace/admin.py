@@ -15,7 +15,7 @@ from common.money import amount
 from common.problems import Problem
 from common.readonly import ReadOnlyAdmin
 from marketplace import services
-from marketplace.models import AIModel, ModelVersion, Price
+from marketplace.models import AIModel, Measurement, ModelVersion, Price
 
 
 class ReadOnlyInline(admin.TabularInline):
@@ -63,6 +63,14 @@ def _shown(nano: int | None, price: Price) -> str:
     return "–" if nano is None else f"{amount(nano)} {price.currency}"
 
 
+class MeasurementInline(ReadOnlyInline):
+    model = Measurement
+    fields = readonly_fields = (
+        *("requests", "sample_size", "latency_p50_ms", "latency_p95_ms", "first_token_p50_ms", "tokens_per_second"),
+        *("uptime_bp", "measured_at"),
+    )
+
+
 @admin.register(AIModel)
 class AIModelAdmin(ReadOnlyAdmin):
     list_display = ("name", "address", "category", "status", "is_callable", "current_version", "published_at")
@@ -72,7 +80,7 @@ class AIModelAdmin(ReadOnlyAdmin):
     date_hierarchy = "published_at"
     ordering = ("-id",)
     exclude = ("search_vector",)
-    inlines = (VersionInline, PriceInline)
+    inlines = (VersionInline, PriceInline, MeasurementInline)
     actions = ("publish", "reject", "suspend", "archive")
 
     @admin.display(description=_("slug"), ordering="slug")

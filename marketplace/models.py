@@ -196,7 +196,8 @@ class Measurement(models.Model):
         BAD = "bad", _("less than 90% answered")
         NONE = "none", _("too few requests")
 
-    ai_model = models.OneToOneField(AIModel, models.CASCADE, primary_key=True, related_name="measurement")
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    ai_model = models.OneToOneField(AIModel, models.CASCADE, related_name="measurement")
     requests = models.PositiveIntegerField()  # all that ended, whatever for
     sample_size = models.PositiveIntegerField()  # those that count
     latency_p50_ms = models.PositiveIntegerField(null=True)  # of answered calls, like all that follow but the uptime

@@ -1,5 +1,6 @@
 """What a listing says about its license and its context, and what its calls have shown."""
 
+import common.ids
 import django.contrib.postgres.fields
 import django.db.models.deletion
 from django.db import migrations, models
@@ -15,16 +16,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Measurement",
             fields=[
-                (
-                    "ai_model",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        primary_key=True,
-                        related_name="measurement",
-                        serialize=False,
-                        to="marketplace.aimodel",
-                    ),
-                ),
+                ("id", models.UUIDField(default=common.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("requests", models.PositiveIntegerField()),
                 ("sample_size", models.PositiveIntegerField()),
                 ("latency_p50_ms", models.PositiveIntegerField(null=True)),
@@ -82,6 +74,13 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(("context_tokens", None), ("context_tokens__gt", 0), _connector="OR"),
                 name="ai_model_context_positive",
+            ),
+        ),
+        migrations.AddField(
+            model_name="measurement",
+            name="ai_model",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.CASCADE, related_name="measurement", to="marketplace.aimodel"
             ),
         ),
         migrations.AddConstraint(
