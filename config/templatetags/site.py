@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from html import unescape
 from typing import Any
 from urllib.parse import unquote
@@ -27,7 +28,7 @@ from pygments.lexers import get_lexer_by_name
 
 from common import ids
 from common import money as money_units
-from config import charts, snippets
+from config import charts, marks, snippets
 
 register = template.Library()
 
@@ -77,47 +78,60 @@ def icon(name: str) -> SafeString:
 @register.simple_tag
 def tile(slug: str, size: str = "") -> SafeString:
     """The mark of a listing. `size` is "" (40 px) or "lg" (56 px)."""
-    return charts.tile(slug, large=size == "lg")
+    return marks.tile(slug, large=size == "lg")
 
 
 @register.simple_tag
 def meter_bar(used: int, limit: int) -> SafeString:
     """The bar alone; use `components/meter.html`, which sets the words under it."""
-    return charts.meter(used, limit)
+    return marks.meter(used, limit)
 
 
 @register.simple_tag
 def strip(days: Sequence[str], label: str) -> SafeString:
     """Availability by day: "ok", "warn", "bad" or "none", oldest first; `label` is the sentence for readers."""
-    return charts.strip(days, label)
+    return marks.strip(days, label)
 
 
 @register.simple_tag
 def spark(values: Sequence[float]) -> SafeString:
     """A small line that repeats a figure standing beside it."""
-    return charts.spark(values)
+    return marks.spark(values)
 
 
 @register.inclusion_tag("components/chart.html")
 def chart(
     title: str,
     labels: Sequence[str],
-    series: Sequence[tuple[str, Sequence[float]]],
+    series: Sequence[charts.Series],
     sentence: str,
     unit: str = "",
+    kind: str = "bars",
+    choices: Sequence[dict[str, Any]] | None = None,
+    csv: str = "",
 ) -> dict[str, Any]:
-    """Stacked bars with a legend and the same data as a table.
+    """A chart with a legend and the same data as a table. A page that has one loads js/charts.js.
 
-    `series` is (name, one value per label), at most six; `sentence` says for readers what the picture shows;
-    `unit` stands before each figure.
+    `series` is (name, one value per label), at most six; a value of None is a gap. `sentence` says for readers what
+    the picture shows. `unit` is a currency's sign, or what follows a figure (" ms", "%"). `kind` is "bars" (stacked),
+    "lines" or "hist", whose labels are the edges of its buckets and so one more than the values.
+    `choices` (label, href, current) stand in the head; `csv` is the address of the same data.
     """
-    values = [values for _name, values in series]
+    rows = zip(
+        charts.between(labels) if kind == "hist" else labels,
+        zip(*([charts.figure(value, unit) for value in values] for _name, values in series), strict=True),
+        strict=False,
+    )
+    measured = any(value is not None for _name, values in series for value in values)
     return {
         "title": title,
+        "kind": kind,
         "names": [name for name, _values in series],
-        "picture": charts.bars(values, labels, label=sentence, unit=unit),
-        "rows": list(zip(labels, zip(*values, strict=True), strict=True)),
-        "unit": unit,
+        "picture": charts.PICTURES[kind](series, labels, label=sentence, unit=unit) if measured else "",
+        "too_few": kind == "lines" and bool(series and labels),
+        "rows": list(rows),
+        "choices": choices,
+        "csv": csv,
     }
 
 
@@ -131,14 +145,17 @@ def star_row(rating: float | Decimal) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def nav_link(context: Context, label: str, *names: str) -> SafeString:
-    """A link to the first of `names` that is mounted, marked as current on any of them; nothing if none is mounted."""
+    """A link to the first of `names` that is mounted, marked as current on any of them; nothing if none is mounted.
+
+    A name with a star ("key*") stands for every page whose name fits, and is no address itself.
+    """
     for name in names:
         try:
             href = reverse(name)
         except NoReverseMatch:
             continue
         match = getattr(context.get("request"), "resolver_match", None)
-        here = match is not None and match.view_name in names
+        here = match is not None and any(fnmatchcase(match.view_name, one) for one in names)
         return format_html(
             '<a href="{}"{}>{}</a>',
             href,
