@@ -29,10 +29,10 @@ from config.roles import as_owner
 from config.var import Var, write_private
 from gateway import services as gateway
 from gateway.models import Endpoint, Invocation, Rule
-from gateway.services.calls import cost_of
 from marketplace import services as marketplace
 from marketplace.models import AIModel
 from marketplace.services import Terms
+from marketplace.services.pricing import cost_of
 
 PUBLISHER = "demo"
 KEY_NAME = "Demo key"

@@ -14,6 +14,7 @@ JOBS: tuple[Job, ...] = (
     Job("notifications.deliver", timedelta(seconds=5), "people wait for codes; a lost wake-up costs seconds"),
     Job("gateway.settle_orphans", timedelta(minutes=1), "ends what a process left behind when it died"),
     Job("gateway.create_partitions", timedelta(hours=1), "days ahead: without a partition no call is taken"),
+    Job("gateway.measure_models", timedelta(minutes=10), "reads 30 days of calls; figures move slowly"),
     Job("accounts.prune_codes", timedelta(minutes=10), "codes and tokens that no longer serve are of no use to anyone"),
 )
 

@@ -13,3 +13,8 @@ def settle_orphans() -> int:
 @shared_task(name="gateway.create_partitions")
 def create_partitions() -> int:
     return services.create_partitions()
+
+
+@shared_task(name="gateway.measure_models")
+def measure_models() -> int:
+    return services.measure_models()

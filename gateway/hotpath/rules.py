@@ -28,7 +28,8 @@ from gateway import errors
 from gateway.adapters import Usage, count_tokens, http_json, openai
 from gateway.hotpath.snapshot import Caller, Listing
 from gateway.models import Invocation, Rule
-from gateway.services.calls import Settle, cost_of
+from gateway.services.calls import Settle
+from marketplace.services.pricing import cost_of
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_UPSTREAM_MESSAGE = 500

@@ -2,5 +2,6 @@
 
 from gateway.services.calls import check_books, create_partitions, settle_orphans
 from gateway.services.endpoints import set_endpoint, signing_key_of
+from gateway.services.measurements import measure_models
 
-__all__ = ["check_books", "create_partitions", "set_endpoint", "settle_orphans", "signing_key_of"]
+__all__ = ["check_books", "create_partitions", "measure_models", "set_endpoint", "settle_orphans", "signing_key_of"]

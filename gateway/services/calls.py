@@ -12,10 +12,9 @@ from django.db import connection, transaction
 
 from common import clock
 from common.ids import first_uuid
-from common.money import MAX_NANO, rate
 from gateway.errors import GatewayStopped
 from gateway.models import Invocation, Rule, SweepMark
-from marketplace.models import Price
+from marketplace.services.pricing import cost_of
 
 #: A call whose process has not renewed it for this long is an orphan.
 ORPHAN_AFTER_SECONDS = 150
@@ -140,15 +139,6 @@ def move(*, reserves: Sequence[Reserve] = (), settles: Sequence[Settle] = ()) ->
     with connection.cursor() as cursor:
         cursor.execute(BATCH_SQL, batch_parameters(reserves, settles))
         return batch_answer(cursor.fetchone())
-
-
-def cost_of(price: Price, *, input_tokens: int, output_tokens: int) -> int:
-    """One answered call at `price`, in nano-units: per call plus per token, rounded once, half up.
-
-    At most what a column holds; no hold is ever near it, so nobody is charged less for that.
-    """
-    tokens = input_tokens * (price.input_nano_per_million or 0) + output_tokens * (price.output_nano_per_million or 0)
-    return min((price.per_call_nano or 0) + rate(tokens, 1, 1_000_000), MAX_NANO)
 
 
 def settle_orphans() -> int:

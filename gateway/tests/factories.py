@@ -37,8 +37,8 @@ def make_call(
         version_id=ai_model.current_version_id,
         price_id=ai_model.price.pk,
         kind=ending.pop("kind", "invoke"),
-        mode="live",
-        is_streamed=False,
+        mode=ending.pop("mode", "live"),
+        is_streamed=ending.pop("is_streamed", False),
         hold_nano=cost,
         budget_ids=(),
     )

@@ -12,8 +12,9 @@ from common import clock
 from common.ids import uuid7
 from gateway.models import Invocation, Rule, SweepMark
 from gateway.services import calls, check_books, settle_orphans
-from gateway.services.calls import Reserve, Settle, cost_of, move
+from gateway.services.calls import Reserve, Settle, move
 from marketplace.models import Price
+from marketplace.services.pricing import cost_of
 
 pytestmark = pytest.mark.django_db
 

@@ -15,13 +15,18 @@ from marketplace.services.listings import (
     suspend,
     update_model,
 )
+from marketplace.services.measurements import Measured, Tally, apply_measurements, days_known_until, typical_cost
 from marketplace.services.pricing import Terms, set_price
 
 __all__ = [
+    "Measured",
+    "Tally",
     "Terms",
     "add_version",
+    "apply_measurements",
     "archive",
     "create_model",
+    "days_known_until",
     "delete_model",
     "deprecate",
     "find_model",
@@ -32,5 +37,6 @@ __all__ = [
     "set_price",
     "submit",
     "suspend",
+    "typical_cost",
     "update_model",
 ]

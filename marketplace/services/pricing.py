@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import transaction
 
 from common import clock
-from common.money import NANO
+from common.money import MAX_NANO, NANO, rate
 from common.problems import FieldError, ValidationFailed
 from marketplace.models import AIModel, Price
 
@@ -70,3 +70,12 @@ def set_price(*, ai_model: AIModel, terms: Terms) -> Price:
         return current
     price: Price = ai_model.prices.create(**values, effective_from=clock.now())
     return price
+
+
+def cost_of(price: Price, *, input_tokens: int, output_tokens: int) -> int:
+    """One answered call at `price`, in nano-units: per call plus per token, rounded once, half up.
+
+    At most what a column holds; no hold is ever near it, so nobody is charged less for that.
+    """
+    tokens = input_tokens * (price.input_nano_per_million or 0) + output_tokens * (price.output_nano_per_million or 0)
+    return min((price.per_call_nano or 0) + rate(tokens, 1, 1_000_000), MAX_NANO)
