@@ -4,24 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from accounts import services
 from accounts.models import Budget, EmailCode, Membership, Organization, RefreshFamily, RefreshToken, User
-from common.money import display, to_decimal, to_nano
-from common.readonly import ReadOnlyAdmin
+from common import clock
+from common.ids import encode
+from common.money import to_decimal, to_nano
+from common.staff import ReadOnlyAdmin, ReadOnlyInline, StaffAdmin, id_column, money_column
+
+
+USER_ID, ORGANIZATION_ID = id_column("usr"), id_column("org")
 
 
 class MembershipInline(admin.TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ("organization", "user")
+
+
+class EmailAddressInline(ReadOnlyInline):
+    """Every address that leads to the person; they prove and change them themselves."""
+
+    model = EmailAddress
+    fields = readonly_fields = ("email", "verified", "primary")
+    verbose_name_plural = _("e-mail addresses")
+
+
+class AuthenticatorInline(ReadOnlyInline):
+    """That there is a second factor, never what it is."""
+
+    model = Authenticator
+    fields = readonly_fields = ("type", "created_at", "last_used_at")
+    verbose_name_plural = _("second factors")
 
 
 class NewUserForm(forms.ModelForm):
@@ -41,22 +66,52 @@ class NewUserForm(forms.ModelForm):
 
 
 @admin.register(User)
-class UserAdmin(admin.ModelAdmin):
-    list_display = ("email", "name", "platform_role", "developer_requested_at", "is_staff", "is_active", "created_at")
-    list_filter = ("platform_role", ("developer_requested_at", admin.EmptyFieldListFilter), "is_staff", "is_active")
-    search_fields = ("email", "name")
+class UserAdmin(StaffAdmin):
+    typed_ids = {"usr": "pk", "org": "memberships__organization"}
+    list_display = (
+        "email",
+        "name",
+        "platform_role",
+        "developer_requested_at",
+        "has_second_factor",
+        "is_staff",
+        "is_active",
+        "created_at",
+    )
+    list_filter = (
+        "platform_role",
+        ("developer_requested_at", admin.EmptyFieldListFilter),
+        "is_staff",
+        "is_active",
+    )
+    search_fields = ("email", "name", "emailaddress__email")
+    search_help_text = _("An id such as usr_… or org_…, a name, or any of a person's addresses.")
     ordering = ("-id",)
-    show_full_result_count = False
-    inlines = (MembershipInline,)
+    inlines = (MembershipInline, EmailAddressInline, AuthenticatorInline)
     fieldsets = (
-        (None, {"fields": ("public_id", "email", "name")}),
+        (None, {"fields": (USER_ID, "email", "name")}),
         (_("May"), {"fields": ("platform_role", "developer_requested_at", "is_active")}),
         (_("Staff"), {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")}),
         (_("When"), {"fields": ("last_login", "created_at", "updated_at")}),
     )
-    readonly_fields = ("public_id", "platform_role", "developer_requested_at", "last_login", "created_at", "updated_at")
+    readonly_fields = (
+        USER_ID,
+        "platform_role",
+        "developer_requested_at",
+        "last_login",
+        "created_at",
+        "updated_at",
+    )
     filter_horizontal = ("groups", "user_permissions")
-    actions = ("grant_developer_role", "withdraw_developer_role", "end_sessions")
+    actions = ("grant_developer_role", "withdraw_developer_role", "end_sessions", "remove_second_factor")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        found: QuerySet[User] = super().get_queryset(request)
+        return found.annotate(second_factor=Exists(Authenticator.objects.filter(user=OuterRef("pk"))))
+
+    @admin.display(description=_("second factor"), boolean=True)
+    def has_second_factor(self, user: User) -> bool:
+        return bool(getattr(user, "second_factor", False))
 
     def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:
         return super().get_form(request, obj, change, **(kwargs if change else {**kwargs, "form": NewUserForm}))
@@ -104,21 +159,81 @@ class UserAdmin(admin.ModelAdmin):
             services.revoke_all(user=user, reason="staff")
         self.message_user(request, _("All their sessions and tokens have ended."), messages.SUCCESS)
 
+    @admin.action(description=_("Remove the second factor: they lost it"), permissions=["change"])
+    def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Of other staff by a superuser alone, or whoever may change people could weaken those above them."""
+        people = queryset if request.user.is_superuser else queryset.filter(is_staff=False, is_superuser=False)
+        done = sum(services.remove_second_factor(user=user) for user in people)
+        text = ngettext(
+            "%(count)d person logs in by password alone now.", "%(count)d people log in by password alone now.", done
+        )
+        self.message_user(request, text % {"count": done}, messages.SUCCESS if done else messages.WARNING)
+
+
+class NewOrganizationForm(forms.ModelForm):
+    """Staff makes a shared organization for its first owner."""
+
+    owner = forms.ModelChoiceField(
+        label=_("Owner"),
+        queryset=User.objects.filter(is_active=True),
+        widget=AutocompleteSelect(Membership._meta.get_field("user"), admin.site),
+    )
+
+    class Meta:
+        model = Organization
+        fields = ("name", "slug")
+
 
 @admin.register(Organization)
-class OrganizationAdmin(admin.ModelAdmin):
+class OrganizationAdmin(StaffAdmin):
+    typed_ids = {"org": "pk", "usr": "memberships__user"}
     list_display = ("slug", "name", "personal_owner", "time_zone", "created_at", "closed_at")
     list_filter = (("closed_at", admin.EmptyFieldListFilter), ("personal_owner", admin.EmptyFieldListFilter))
     list_select_related = ("personal_owner",)
     search_fields = ("slug", "name", "personal_owner__email")
+    search_help_text = _("An id such as org_… or usr_…, a slug, a name, or the address of its owner.")
     ordering = ("-id",)
-    show_full_result_count = False
-    fields = ("public_id", "slug", "name", "personal_owner", "time_zone", "created_at", "updated_at", "closed_at")
-    readonly_fields = ("public_id", "personal_owner", "time_zone", "created_at", "updated_at", "closed_at")
+    fields = (ORGANIZATION_ID, "slug", "name", "personal_owner", "time_zone", "created_at", "updated_at", "closed_at")
+    readonly_fields = (ORGANIZATION_ID, "personal_owner", "time_zone", "created_at", "updated_at", "closed_at")
     inlines = (MembershipInline,)
+
+    def get_form(
+        self, request: HttpRequest, obj: Organization | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form = kwargs if change else {**kwargs, "form": NewOrganizationForm}
+        return super().get_form(request, obj, change, **form)
+
+    def get_fields(self, request: HttpRequest, obj: Organization | None = None) -> Any:
+        return self.fields if obj else ("name", "slug", "owner")
+
+    def get_inlines(self, request: HttpRequest, obj: Organization | None) -> Any:
+        return self.inlines if obj else ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
         return False  # keys, calls and money name it
+
+    def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        facts = form.cleaned_data
+        made = services.create_organization(owner=facts["owner"], name=facts["name"], slug=facts["slug"])
+        vars(obj).update(vars(made))
+
+
+class UsedUpFilter(admin.SimpleListFilter):
+    title = _("what is left")
+    parameter_name = "left"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("none", _("Nothing: in force and used up")), ("some", _("Something: in force"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> QuerySet[Budget]:
+        if self.value() is None:
+            return queryset
+        current = queryset.filter(pk__in=Budget.objects.in_force(clock.now()))
+        is_used_up = {"limit__lte": F("spent") + F("held")}
+        return current.filter(**is_used_up) if self.value() == "none" else current.exclude(**is_used_up)
 
 
 class BudgetForm(forms.ModelForm):
@@ -144,40 +259,49 @@ class BudgetForm(forms.ModelForm):
 
 
 @admin.register(Budget)
-class BudgetAdmin(admin.ModelAdmin):
+class BudgetAdmin(StaffAdmin):
     """`spent` and `held` are moved by the gateway alone; staff may change a limit."""
 
     form = BudgetForm
+    typed_ids = {"bud": "pk", "org": "subject_id", "key": "subject_id", "dep": "subject_id"}
+    prefixes = {"organization": "org", "deployment": "dep", "key": "key"}
     list_display = (
-        "subject_kind",
-        "subject_id",
+        "subject",
         "purpose",
         "window",
-        "shown_limit",
-        "shown_spent",
+        money_column("limit", _("limit")),
+        money_column("spent", _("spent")),
+        money_column("held", _("held")),
         "ends_at",
         "closed_at",
     )
-    list_filter = ("purpose", "subject_kind", "window", ("closed_at", admin.EmptyFieldListFilter))
-    search_fields = ("=subject_id", "=id")
-    ordering = ("-id",)
-    show_full_result_count = False
-    readonly_fields = (
-        "id",
+    list_display_links = ("purpose",)
+    list_filter = (
+        UsedUpFilter,
+        "purpose",
         "subject_kind",
-        "subject_id",
+        "window",
+        ("closed_at", admin.EmptyFieldListFilter),
+    )
+    search_fields = ("=subject_id", "=id")
+    search_help_text = _("An id such as org_…, key_… or bud_….")
+    ordering = ("-id",)
+    fields = (
+        "amount",
+        id_column("bud"),
+        "subject",
         "purpose",
         "window",
         "time_zone",
         "starts_at",
         "ends_at",
-        "shown_limit",
-        "shown_spent",
-        "shown_held",
+        money_column("limit", _("limit in force")),
+        money_column("spent", _("spent")),
+        money_column("held", _("held")),
         "closed_at",
         "created_at",
     )
-    fields = ("amount", *readonly_fields)
+    readonly_fields = fields[1:]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -188,21 +312,24 @@ class BudgetAdmin(admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
         services.change_limit(budget=obj, limit_nano=obj.limit)
 
-    @admin.display(description=_("limit"), ordering="limit")
-    def shown_limit(self, budget: Budget) -> str:
-        return display(budget.limit, settings.CURRENCY)
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
+        found: QuerySet[Budget] = super().get_queryset(request)
+        slug = Organization.objects.filter(pk=OuterRef("subject_id")).values("slug")[:1]
+        return found.annotate(subject_slug=Subquery(slug))
 
-    @admin.display(description=_("spent"), ordering="spent")
-    def shown_spent(self, budget: Budget) -> str:
-        return display(budget.spent, settings.CURRENCY)
-
-    @admin.display(description=_("held"), ordering="held")
-    def shown_held(self, budget: Budget) -> str:
-        return display(budget.held, settings.CURRENCY)
+    @admin.display(description=_("of"), ordering="subject_id")
+    def subject(self, budget: Budget) -> str:
+        """An organization by its slug, others by their id; with the way there."""
+        words = getattr(budget, "subject_slug", None) or encode(self.prefixes[budget.subject_kind], budget.subject_id)
+        page = {"organization": "accounts_organization", "key": "apikeys_apikey"}.get(budget.subject_kind)
+        if page is None:
+            return words
+        return format_html('<a href="{}">{}</a>', reverse(f"admin:{page}_change", args=[budget.subject_id]), words)
 
 
 @admin.register(EmailCode)
 class EmailCodeAdmin(ReadOnlyAdmin):
+    typed_ids = {"usr": "user"}
     list_display = ("user", "email", "purpose", "attempts", "expires_at", "used_at", "created_at")
     list_filter = ("purpose",)
     list_select_related = ("user",)
@@ -211,18 +338,18 @@ class EmailCodeAdmin(ReadOnlyAdmin):
     fields = ("user", "email", "purpose", "attempts", "expires_at", "used_at", "created_at")
 
 
-class RefreshTokenInline(admin.TabularInline):
+class RefreshTokenInline(ReadOnlyInline):
     model = RefreshToken
     fields = readonly_fields = ("created_at", "used_at", "expires_at")
-    extra = max_num = 0
-    can_delete = False
+    ordering = ("-id",)
 
 
 @admin.register(RefreshFamily)
 class RefreshFamilyAdmin(ReadOnlyAdmin):
+    typed_ids = {"fam": "pk", "usr": "user"}
     inlines = (RefreshTokenInline,)
-    list_display = ("__str__", "user", "created_at", "revoked_at", "reason")
-    list_filter = ("reason",)
+    list_display = (id_column("fam"), "user", "created_at", "revoked_at", "reason")
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
     list_select_related = ("user",)
     search_fields = ("user__email",)
     ordering = ("-id",)

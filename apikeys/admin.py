@@ -10,18 +10,41 @@ from django.utils.translation import ngettext
 
 from apikeys import services
 from apikeys.models import APIKey
-from common.readonly import ReadOnlyAdmin
+from common.staff import ReadOnlyAdmin, id_column
 
 
 @admin.register(APIKey)
 class APIKeyAdmin(ReadOnlyAdmin):
-    list_display = ("name", "__str__", "organization", "user", "mode", "last_used_at", "expires_at", "revoked_at")
+    typed_ids = {"key": "pk", "org": "organization", "usr": "user"}
+    list_display = ("name", "shown_key", "organization", "user", "mode", "last_used_at", "expires_at", "revoked_at")
     list_filter = ("mode", ("revoked_at", admin.EmptyFieldListFilter), ("expires_at", admin.EmptyFieldListFilter))
     list_select_related = ("organization", "user")
     search_fields = ("name", "prefix", "last_four", "organization__slug", "user__email")
+    search_help_text = _("Its id, name, beginning or last four characters, its organization or its person.")
     ordering = ("-id",)
-    exclude = ("digest", "previous_digest")
+    fields = readonly_fields = (
+        id_column("key"),
+        "name",
+        "shown_key",
+        "mode",
+        "organization",
+        "user",
+        "permissions",
+        "allowed_models",
+        "allowed_ips",
+        "rate_limit",
+        "last_used_at",
+        "expires_at",
+        "overlap_until",
+        "revoked_at",
+        "created_at",
+        "updated_at",
+    )
     actions = ("revoke",)
+
+    @admin.display(description=_("key"), ordering="prefix")
+    def shown_key(self, key: APIKey) -> str:
+        return str(key)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("apikeys.change_apikey"))

@@ -1,35 +1,102 @@
-"""Staff see endpoints and calls; both are read-only here."""
+"""Staff see endpoints and calls; both are read-only here. No secret is shown."""
 
 from __future__ import annotations
 
 from django.contrib import admin
+from django.contrib.admin.utils import flatten_fieldsets
+from django.utils.translation import gettext_lazy as _
 
-from common.readonly import ReadOnlyAdmin
+from common.staff import ChoiceFilter, DayFilter, ModeFilter, ReadOnlyAdmin, id_column, money_column
 from gateway.models import Endpoint, Invocation, SweepMark
+
+CALL_ID = id_column("req")
 
 
 @admin.register(Endpoint)
 class EndpointAdmin(ReadOnlyAdmin):
-    list_display = ["version", "listing", "protocol", "url", "timeout_seconds", "updated_at"]
-    list_filter = ["protocol"]
-    list_select_related = ["version__ai_model__publisher"]
-    search_fields = ["url", "version__ai_model__name"]
-    exclude = ["sealed_secret", "sealed_signing_key"]
+    typed_ids = {"mdl": "version__ai_model"}
+    list_display = ("listing", "version", "protocol", "url", "timeout_seconds", "updated_at")
+    list_filter = ("protocol",)
+    list_select_related = ("version__ai_model__publisher",)
+    search_fields = ("url", "version__ai_model__name", "version__ai_model__slug", "version__ai_model__publisher__slug")
+    ordering = ("-id",)
+    fields = readonly_fields = (
+        "listing",
+        "version",
+        "protocol",
+        "url",
+        "upstream_model",
+        "auth_header",
+        "has_secret",
+        "timeout_seconds",
+        money_column("max_cost_nano", _("one call costs at most")),
+        "created_at",
+        "updated_at",
+    )
 
-    @admin.display(description="model")
+    @admin.display(description=_("model"), ordering="version__ai_model__slug")
     def listing(self, endpoint: Endpoint) -> str:
         ai_model = endpoint.version.ai_model
         return f"{ai_model.publisher.slug}/{ai_model.slug}"
 
+    @admin.display(description=_("has a secret"), boolean=True)
+    def has_secret(self, endpoint: Endpoint) -> bool:
+        return endpoint.sealed_secret is not None
+
+
+class FailureFilter(ChoiceFilter):
+    title = _("answer")
+    parameter_name = "http_status__gte"
+    values = (("400", _("Errors")), ("500", _("Errors of the upstream or of ours")))
+
 
 @admin.register(Invocation)
 class InvocationAdmin(ReadOnlyAdmin):
-    list_display = ["public_id", "started_at", "organization", "ai_model", "kind", "state", "http_status", "rule"]
-    list_filter = ["state", "kind", "mode", "rule", "is_streamed", "is_demo"]
-    list_select_related = ["organization", "ai_model"]
-    ordering = ["-id"]
+    typed_ids = {"req": "pk", "org": "organization", "usr": "user", "key": "api_key", "mdl": "ai_model"}
+    list_display = (
+        CALL_ID,
+        "started_at",
+        "organization",
+        "ai_model",
+        "kind",
+        "state",
+        "http_status",
+        money_column("cost_nano", _("cost")),
+        "latency_ms",
+        "rule",
+    )
+    list_filter = (DayFilter, FailureFilter, "state", "kind", ModeFilter, "is_streamed", "is_demo")
+    list_select_related = ("organization", "ai_model")
+    search_fields = ("=organization__slug",)
+    search_help_text = _("An id such as req_…, org_…, key_…, usr_… or mdl_…, or the slug of an organization.")
+    ordering = ("-id",)
+    fieldsets = (
+        (None, {"fields": (CALL_ID, "state", "kind", "mode", "is_streamed", "is_demo")}),
+        (_("Who and what"), {"fields": ("organization", "user", "api_key", "publisher", "ai_model", "version")}),
+        (_("When"), {"fields": ("started_at", "beat_at", "settled_at", "first_token_ms", "latency_ms")}),
+        (_("Answer"), {"fields": ("http_status", "error_code", "input_tokens", "output_tokens", "usage_source")}),
+        (
+            _("Money"),
+            {
+                "fields": (
+                    "rule",
+                    "price",
+                    money_column("hold_nano", _("held")),
+                    money_column("cost_nano", _("cost")),
+                    money_column("overrun_nano", _("beyond the hold, charged to nobody")),
+                    "budget_ids",
+                )
+            },
+        ),
+    )
+    readonly_fields = flatten_fieldsets(fieldsets)
 
 
 @admin.register(SweepMark)
 class SweepMarkAdmin(ReadOnlyAdmin):
-    list_display = ["name", "swept_at", "low_water"]
+    list_display = ("name", "swept_at", id_column("req", "low_water", _("done before")))
+    fields = readonly_fields = ("name", "swept_at", id_column("req", "low_water", _("done before")), "still_open")
+
+    @admin.display(description=_("older calls that were alive"))
+    def still_open(self, mark: SweepMark) -> int:
+        return len(mark.carried)

@@ -2,93 +2,83 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import flatten_fieldsets
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from common.money import amount
 from common.problems import Problem
-from common.readonly import ReadOnlyAdmin
+from common.staff import ReadOnlyAdmin, ReadOnlyInline, id_column, money_column
 from marketplace import services
 from marketplace.models import AIModel, Measurement, ModelVersion, Price
 
-
-class ReadOnlyInline(admin.TabularInline):
-    extra = 0
-    can_delete = False
-    show_change_link = True
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+AMOUNTS = (
+    money_column("amount_nano", _("amount")),
+    "period",
+    money_column("per_call_nano", _("per call")),
+    money_column("input_nano_per_million", _("per million input tokens")),
+    money_column("output_nano_per_million", _("per million output tokens")),
+    "included_calls",
+)
 
 
 class VersionInline(ReadOnlyInline):
     model = ModelVersion
     fields = readonly_fields = ("version", "published_at", "created_at")
     ordering = ("-id",)
-
-
-class PriceInline(ReadOnlyInline):
-    model = Price
-    fields = ("type", "amount", "period", "per_call", "input_per_million", "output_per_million", "effective_from")
-    readonly_fields = fields
-    ordering = ("-effective_from",)
-
-    @admin.display(description=_("amount"))
-    def amount(self, price: Price) -> str:
-        return _shown(price.amount_nano, price)
-
-    @admin.display(description=_("per call"))
-    def per_call(self, price: Price) -> str:
-        return _shown(price.per_call_nano, price)
-
-    @admin.display(description=_("per million input tokens"))
-    def input_per_million(self, price: Price) -> str:
-        return _shown(price.input_nano_per_million, price)
-
-    @admin.display(description=_("per million output tokens"))
-    def output_per_million(self, price: Price) -> str:
-        return _shown(price.output_nano_per_million, price)
-
-
-def _shown(nano: int | None, price: Price) -> str:
-    return "–" if nano is None else f"{amount(nano)} {price.currency}"
+    show_change_link = True
 
 
 class MeasurementInline(ReadOnlyInline):
     model = Measurement
-    fields = readonly_fields = (
-        *("requests", "sample_size", "latency_p50_ms", "latency_p95_ms", "first_token_p50_ms", "tokens_per_second"),
-        *("uptime_bp", "measured_at"),
-    )
+    fields = readonly_fields = ("requests", "sample_size", "latency_p50_ms", "latency_p95_ms", "uptime", "measured_at")
+
+    @admin.display(description=_("uptime"))
+    def uptime(self, measurement: Measurement) -> str:
+        return "–" if measurement.uptime_bp is None else f"{measurement.uptime_bp / 100:.2f}%"
+
+
+class PriceInline(ReadOnlyInline):
+    model = Price
+    fields = readonly_fields = ("type", *AMOUNTS, "effective_from")
+    ordering = ("-effective_from",)
 
 
 @admin.register(AIModel)
 class AIModelAdmin(ReadOnlyAdmin):
+    typed_ids = {"mdl": "pk", "org": "publisher"}
     list_display = ("name", "address", "category", "status", "is_callable", "current_version", "published_at")
     list_filter = ("status", "is_callable", "category", "is_demo")
     list_select_related = ("publisher", "current_version")
     search_fields = ("name", "slug", "publisher__slug", "publisher__name")
     date_hierarchy = "published_at"
     ordering = ("-id",)
-    exclude = ("search_vector",)
-    inlines = (VersionInline, PriceInline, MeasurementInline)
-    actions = ("publish", "reject", "suspend", "archive")
+    show_facets = admin.ShowFacets.ALLOW
+    fieldsets = (
+        (None, {"fields": (id_column("mdl"), "name", "slug", "publisher", "category", "capabilities", "license")}),
+        (_("State"), {"fields": ("status", "is_callable", "test_enabled", "is_demo", "current_version")}),
+        (_("Words"), {"fields": ("description", "context_tokens")}),
+        (_("Figures"), {"fields": ("popularity", "deployment_count", "rating_count", "rating_sum")}),
+        (_("When"), {"fields": ("published_at", "created_at", "updated_at")}),
+    )
+    readonly_fields = flatten_fieldsets(fieldsets)
+    inlines = (MeasurementInline, VersionInline, PriceInline)
+    actions = ("publish", "reject", "deprecate", "suspend", "archive")
 
     @admin.display(description=_("slug"), ordering="slug")
     def address(self, ai_model: AIModel) -> str:
-        return f"{ai_model.publisher.slug}/{ai_model.slug}"
+        return _address(ai_model)
 
     def get_view_on_site_url(self, obj: AIModel | None = None) -> str | None:
-        return None if obj is None else f"/models/{self.address(obj)}"
+        return None if obj is None or not obj.is_public else f"/models/{self.address(obj)}"
 
     def has_moderate_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("marketplace.change_aimodel"))
@@ -100,6 +90,10 @@ class AIModelAdmin(ReadOnlyAdmin):
     @admin.action(description=_("Reject: in review"), permissions=["moderate"])
     def reject(self, request: HttpRequest, queryset: QuerySet[AIModel]) -> None:
         self._take(request, queryset, lambda ai_model: services.reject(ai_model=ai_model))
+
+    @admin.action(description=_("Deprecate: calls go on"), permissions=["moderate"])
+    def deprecate(self, request: HttpRequest, queryset: QuerySet[AIModel]) -> None:
+        self._take(request, queryset, lambda ai_model: services.deprecate(ai_model=ai_model))
 
     @admin.action(description=_("Suspend: no more calls"), permissions=["moderate"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[AIModel]) -> None:
@@ -126,18 +120,64 @@ class AIModelAdmin(ReadOnlyAdmin):
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
-    list_display = ("ai_model", "version", "published_at", "created_at")
+    typed_ids = {"ver": "pk", "mdl": "ai_model"}
+    list_display = ("__str__", "listing", "published_at", "created_at")
     list_filter = (("published_at", admin.EmptyFieldListFilter),)
-    list_select_related = ("ai_model",)
-    search_fields = ("ai_model__name", "ai_model__slug", "version")
+    list_select_related = ("ai_model__publisher",)
+    search_fields = ("ai_model__name", "ai_model__slug", "ai_model__publisher__slug", "=version")
+    date_hierarchy = "published_at"
     ordering = ("-id",)
+    fields = readonly_fields = (
+        id_column("ver"),
+        "ai_model",
+        "version",
+        "changelog",
+        "input",
+        "output",
+        "published_at",
+        "created_at",
+    )
+
+    @admin.display(description=_("model"), ordering="ai_model__slug")
+    def listing(self, version: ModelVersion) -> str:
+        return _address(version.ai_model)
+
+    @admin.display(description=_("input schema"))
+    def input(self, version: ModelVersion) -> str:
+        return _source(version.input_schema)
+
+    @admin.display(description=_("output schema"))
+    def output(self, version: ModelVersion) -> str:
+        return _source(version.output_schema)
 
 
 @admin.register(Price)
 class PriceAdmin(ReadOnlyAdmin):
-    list_display = ("ai_model", "type", "period", "currency", "effective_from")
+    typed_ids = {"prc": "pk", "mdl": "ai_model"}
+    list_display = ("__str__", "listing", *AMOUNTS)
     list_filter = ("type", "period")
-    list_select_related = ("ai_model",)
-    search_fields = ("ai_model__name", "ai_model__slug")
+    list_select_related = ("ai_model__publisher",)
+    search_fields = ("ai_model__name", "ai_model__slug", "ai_model__publisher__slug")
     date_hierarchy = "effective_from"
     ordering = ("-id",)
+    fields = readonly_fields = (
+        id_column("prc"),
+        "ai_model",
+        "type",
+        "currency",
+        *AMOUNTS,
+        "effective_from",
+        "created_at",
+    )
+
+    @admin.display(description=_("model"), ordering="ai_model__slug")
+    def listing(self, price: Price) -> str:
+        return _address(price.ai_model)
+
+
+def _address(ai_model: AIModel) -> str:
+    return f"{ai_model.publisher.slug}/{ai_model.slug}"
+
+
+def _source(schema: Any) -> SafeString:
+    return format_html("<pre>{}</pre>", json.dumps(schema, indent=2, ensure_ascii=False))

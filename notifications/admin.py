@@ -1,24 +1,50 @@
 """The outbox for staff: what was sent to whom, and what was not. Nobody reads a payload."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from common.readonly import ReadOnlyAdmin
+from common.staff import ChoiceFilter, ReadOnlyAdmin, id_column
 from notifications import services
+from notifications.adapters.email import kinds
 from notifications.models import Message
 from notifications.querysets import MessageQuerySet
 
 
+class KindFilter(ChoiceFilter):
+    """Every kind that has words; the table is not asked."""
+
+    title = _("kind")
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
+        return tuple((kind, kind) for kind in kinds())
+
+
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin):
-    list_display = ("public_id", "kind", "to_address", "state", "attempts", "next_attempt_at", "sent_at", "created_at")
-    list_filter = ("state", "kind")
+    typed_ids = {"msg": "pk", "usr": "recipient"}
+    list_display = (
+        id_column("msg"),
+        "kind",
+        "to_address",
+        "state",
+        "attempts",
+        "next_attempt_at",
+        "sent_at",
+        "created_at",
+    )
+    list_filter = ("state", KindFilter)
     search_fields = ("to_address",)
+    search_help_text = _("An id such as msg_… or usr_…, or an address.")
     ordering = ("-id",)
     fields = (
-        "public_id",
+        id_column("msg"),
         "kind",
         "recipient",
         "to_address",

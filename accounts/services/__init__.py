@@ -5,6 +5,7 @@ from accounts.services.budgets import change_limit, current_budgets, ensure_cred
 from accounts.services.codes import claim_code, is_reset_token_of, issue_code
 from accounts.services.developers import grant_developer_role, request_developer_role, withdraw_developer_role
 from accounts.services.digests import fingerprint
+from accounts.services.factors import remove_second_factor
 from accounts.services.login import authenticate_user
 from accounts.services.mails import mail_notice
 from accounts.services.organizations import (
@@ -58,6 +59,7 @@ __all__ = [
     "profile_of",
     "prune_codes",
     "register_user",
+    "remove_second_factor",
     "request_developer_role",
     "request_password_reset",
     "reset_password",

@@ -7,6 +7,7 @@ has one, `.html`. They see the payload's fields, `site_name`, `site_url` and `to
 import contextlib
 import smtplib
 from email.utils import parseaddr
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +19,7 @@ from django.utils import translation
 from common.ids import encode
 from notifications.adapters import DeliveryError, Envelope
 
+SUBJECT, TEXT, HTML = ".subject.txt", ".txt", ".html"
 PERMANENT_CODES = range(500, 600)  # of SMTP: the same message will be refused again
 
 
@@ -28,7 +30,7 @@ class EmailAdapter:
         self._connection: BaseEmailBackend | None = None
 
     def check(self, kind: str) -> None:
-        for suffix in (".subject.txt", ".txt"):
+        for suffix in (SUBJECT, TEXT):
             try:
                 _template(kind, suffix)
             except TemplateDoesNotExist as error:
@@ -78,8 +80,8 @@ def render(envelope: Envelope) -> mail.EmailMultiAlternatives:
         "to": envelope.to,
     }
     with translation.override(envelope.language):
-        subject = " ".join(_render_text(envelope.kind, ".subject.txt", context).split())
-        text = _render_text(envelope.kind, ".txt", context).strip() + "\n"
+        subject = " ".join(_render_text(envelope.kind, SUBJECT, context).split())
+        text = _render_text(envelope.kind, TEXT, context).strip() + "\n"
         html = _render_html(envelope.kind, context | {"subject": subject})
     message = mail.EmailMultiAlternatives(
         subject=subject,
@@ -101,6 +103,15 @@ def message_id(envelope: Envelope) -> str:
     return f"<{encode('msg', envelope.id)}@{sender_domain}>"
 
 
+def kinds() -> list[str]:
+    """Every kind that has words, in the order of the alphabet."""
+    found: set[str] = set()
+    for directory in Engine.get_default().dirs:
+        for file in Path(directory).glob(f"*/emails/*{SUBJECT}"):
+            found.add(f"{file.parts[-3]}.{file.name.removesuffix(SUBJECT)}")
+    return sorted(found)
+
+
 def _template(kind: str, suffix: str) -> Template:
     app, _, name = kind.partition(".")
     return Engine.get_default().get_template(f"{app}/emails/{name}{suffix}")
@@ -113,7 +124,7 @@ def _render_text(kind: str, suffix: str, context: dict[str, Any]) -> str:
 
 def _render_html(kind: str, context: dict[str, Any]) -> str | None:
     try:
-        template = _template(kind, ".html")
+        template = _template(kind, HTML)
     except TemplateDoesNotExist:
         return None
     return template.render(Context(context))
