@@ -70,6 +70,23 @@ def paginate(
     return {"data": _serialize(serialize, rows), "has_more": has_more, "next_cursor": next_cursor}
 
 
+def page_before(
+    queryset: QuerySet[Any], *, order: Sequence[str], limit: int, cursor: str, at_most: int
+) -> tuple[int, str]:
+    """How many rows stand before the page after `cursor`, and the cursor of the page before it: "" for the first one.
+
+    Counts no further than `at_most`. Raises InvalidParameter as `paginate` does.
+    """
+    keys = _keys(queryset, order)
+    queryset = queryset.annotate(**{key.name: key.expression for key in keys if key.expression is not None})
+    before = queryset.filter(~_after(keys, _decode(cursor, keys)))
+    count = before.order_by()[:at_most].count()
+    if count <= limit:
+        return count, ""
+    row = before.order_by(*(key.ordering().reverse_ordering() for key in keys))[limit]
+    return count, _encode(keys, [key.value(row) for key in keys])
+
+
 def page_response(view: APIView, queryset: QuerySet[Row], *, order: Sequence[str], serialize: Serialize) -> Response:
     """`paginate` for a view whose query is a `PageQuery`, with a `Link` to the next page."""
     page = paginate(

@@ -15,7 +15,7 @@ from django.db.models.expressions import RawSQL
 from django.http import QueryDict
 from rest_framework import serializers
 
-from common.pagination import MAX_CURSOR_LENGTH, PageQuery, page_response, paginate
+from common.pagination import MAX_CURSOR_LENGTH, PageQuery, page_before, page_response, paginate
 from common.problems import InvalidParameter
 from common.rest import read_query
 
@@ -68,6 +68,32 @@ def test_ties_and_nulls_lose_no_row_and_repeat_none(groups, order, seed):
     expected = sorted(score, reverse=down[1])
     expected.sort(key=lambda name: score[name] or 0, reverse=down[0])
     assert names == sorted(expected, key=lambda name: score[name] is None)  # nulls last in either direction
+
+
+@pytest.mark.parametrize("order", [("score", "name"), ("-score", "name"), ("name",), ("-name",)])
+@pytest.mark.parametrize("limit", [3, 5, 20])
+def test_every_page_knows_the_one_before_it(groups, order, limit):
+    queryset = scored(random.Random(7).choices([None, 1, 2, 3], k=len(groups)), IntegerField())
+    cursor, pages = "", []
+    while True:
+        page = paginate(queryset, order=order, limit=limit, cursor=cursor)
+        if cursor:
+            before, previous = page_before(queryset, order=order, limit=limit, cursor=cursor, at_most=100)
+            assert before == limit * len(pages)
+            assert list(paginate(queryset, order=order, limit=limit, cursor=previous)["data"]) == pages[-1]
+        pages.append(list(page["data"]))
+        if not (cursor := page["next_cursor"]):
+            break
+    assert sum(map(len, pages)) == 20
+
+
+def test_what_stands_before_is_counted_so_far_and_no_further(groups):
+    cursor = paginate(Group.objects.all(), order=["name"], limit=12)["next_cursor"]
+    before, previous = page_before(Group.objects.all(), order=["name"], limit=5, cursor=cursor, at_most=7)
+    assert before == 7
+    assert [
+        group.name for group in paginate(Group.objects.all(), order=["name"], limit=5, cursor=previous)["data"]
+    ] == [f"{number:02}" for number in range(7, 12)]
 
 
 def test_a_list_of_nulls_alone_is_walked_too(groups):

@@ -60,7 +60,10 @@ class Found:
     next_cursor: str | None
     corrected: str = ""
     facets: dict[Facet, list[Count]] = field(default_factory=dict)
-    total: int | None = None  # only where asked for; at most MAX_TOTAL + 1
+    # Only where the total was asked for. Neither counts further than MAX_TOTAL + 1.
+    total: int | None = None
+    before: int = 0  # models on the pages before this one
+    previous_cursor: str | None = None  # "" for the first page, None on it
 
 
 MAX_TOTAL = 1000
@@ -73,6 +76,9 @@ class Search(Protocol):
         self, query: Query, *, limit: int, cursor: str | None = None, facets: bool = False, total: bool = False
     ) -> Found:
         """A page of models. Facets are counted without their own filter. Raises InvalidParameter for a bad cursor."""
+
+    def nearest(self, text: str, *, limit: int) -> list[UUID]:
+        """Public models that have any of the words or one that looks like it: for those whose search found nothing."""
 
 
 def engine() -> Search:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchRank
 from django.db import connection
 from django.db.models import BigIntegerField, Case, Count, F, FloatField, Func, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Greatest, Ln
 
-from common.pagination import paginate
+from common.pagination import page_before, paginate
 from marketplace.models import AIModel, Price
 from marketplace.querysets import PUBLIC_STATUSES, AIModelQuerySet
 from marketplace.search import FACETS, MAX_TOTAL, Facet, Found, Query
@@ -21,12 +22,11 @@ SIMILAR_ENOUGH = 0.5
 RATING_PRIOR_SUM, RATING_PRIOR_COUNT = 35, 10  # a model without reviews ranks like one with 3.5
 MAX_FACET_VALUES = 50
 
-#: `latency` waits for measured figures; until there are some it is the order of `newest`.
 ORDERS = {
     "rating": ["-bayesian_rating", "-id"],
     "popular": ["-popularity", "-id"],
     "newest": ["-published_at", "-id"],
-    "latency": ["-published_at", "-id"],
+    "latency": ["latency_order", "-id"],  # what is not measured comes last
     "price": ["top_price_nano", "-id"],
 }
 BROWSE = ["-is_callable", "-popularity", "-id"]
@@ -48,20 +48,31 @@ class PostgresSearch:
         text = understand(query.words)
         models = matching(query, text)
         order = order_of(query, text)
+        rows = ordered(models, query, text).values("id", *(name.removeprefix("-") for name in order if name != "-id"))
         page = paginate(
-            ordered(models, query, text).values("id", *(name.removeprefix("-") for name in order if name != "-id")),
-            order=order,
-            limit=limit,
-            cursor=cursor,
-            serialize=lambda rows: [row["id"] for row in rows],
+            rows, order=order, limit=limit, cursor=cursor, serialize=lambda rows: [row["id"] for row in rows]
         )
+        before, previous = 0, None
+        if total and cursor:
+            before, previous = page_before(rows, order=order, limit=limit, cursor=cursor, at_most=MAX_TOTAL + 1)
         return Found(
             ids=list(page["data"]),
             next_cursor=page["next_cursor"],
             corrected=text.corrected,
             facets={facet: count_facet(query, text, facet) for facet in FACETS} if facets else {},
             total=models.order_by()[: MAX_TOTAL + 1].count() if total else None,
+            before=before,
+            previous_cursor=previous,
         )
+
+    def nearest(self, text: str, *, limit: int) -> list[UUID]:
+        query = Query(text=text)
+        tsquery = _any_of(_correct(query.words)) if query.words else ""
+        if not tsquery:
+            return []
+        near = Text(tsquery=tsquery)
+        models = matching(query, near).annotate(relevance=relevance(query, near))
+        return list(models.order_by("-relevance", "-id").values_list("id", flat=True)[:limit])
 
 
 # --- Words ------------------------------------------------------------------------------------------------------------
@@ -92,6 +103,17 @@ def _ask(words: list[str]) -> tuple[str, bool]:
         )
         tsquery, has_hits = cursor.fetchone()
         return tsquery, has_hits
+
+
+def _any_of(words: list[str]) -> str:
+    """The query that any of the words answers, each as a beginning."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(string_agg('(' || q.query || ')', ' | '), '')"
+            " FROM unnest(%s::text[]) word, LATERAL (SELECT marketplace_search_query(ARRAY[word])::text) q(query)",
+            [words],
+        )
+        return str(cursor.fetchone()[0])
 
 
 def _correct(words: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from common.problems import InvalidParameter
 from marketplace import services
 from marketplace.models import AIModel
 from marketplace.search import MAX_WORDS, Query, engine
+from marketplace.search.postgres import Text, matching
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model, make_organization
 
@@ -171,8 +172,24 @@ def test_orders(catalogue):
     assert slugs(sort="rating")[:2] == ["eliza", "aurora-70b"], "one vote weighs less than a hundred"
     assert slugs(sort="rating")[-1] == "language-id"
     assert slugs(sort="popular")[:2] == ["eliza", "aurora-70b"]
-    assert slugs(sort="newest") == slugs(sort="latency") == ["eliza", "language-id", "aurora-70b", "sentiment"]
+    assert slugs(sort="newest") == ["eliza", "language-id", "aurora-70b", "sentiment"]
     assert slugs(sort="price") == ["sentiment", "language-id", "aurora-70b", "eliza"]
+
+
+def test_the_fastest_come_first_and_the_unmeasured_last(catalogue):
+    AIModel.objects.filter(slug="sentiment").update(latency_order=40)
+    AIModel.objects.filter(slug="eliza").update(latency_order=900)
+    assert slugs(sort="latency") == ["sentiment", "eliza", "language-id", "aurora-70b"]
+
+
+def test_the_order_by_latency_is_read_from_its_index(catalogue):
+    models = matching(Query(sort="latency"), Text()).values("id").order_by("latency_order", "-id")[:25]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_bitmapscan = off")
+    plan = models.explain()
+    assert "ai_model_fastest" in plan
+    assert "Sort" not in plan
 
 
 @pytest.mark.parametrize("sort", ["relevance", "rating", "popular", "newest", "price", "latency"])
@@ -229,3 +246,26 @@ def test_searching_takes_the_same_queries_however_much_is_found(catalogue):
     for _ in range(10):
         make_model(publisher=publisher, status="published")
     assert count() == few == 4
+
+
+def test_a_page_knows_where_it_stands(catalogue):
+    find = engine().find
+    first = find(Query(), limit=2, total=True)
+    assert (first.total, first.before, first.previous_cursor) == (4, 0, None)
+    second = find(Query(), limit=2, total=True, cursor=first.next_cursor)
+    assert (second.before, second.previous_cursor) == (2, "")
+    third = find(Query(), limit=1, total=True, cursor=first.next_cursor)
+    assert third.before == 2
+    assert find(Query(), limit=1, cursor=third.previous_cursor).ids == first.ids[1:]
+
+
+def near(text):
+    return [row.slug for row in AIModel.objects.in_order(engine().nearest(text, limit=3))]
+
+
+def test_what_nothing_fits_has_neighbours(catalogue):
+    assert slugs("arora kumquatsch") == []
+    assert near("arora kumquatsch") == ["aurora-70b"]
+    assert near("lamguage xyzzyx")[0] == "language-id"
+    assert near("xyzzyx") == near("") == near("'\\ | &") == []
+    assert "secret-sentiment" not in near("secret sentiment kumquat")
