@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
 
 from accounts import services
@@ -58,6 +59,22 @@ class AccountAdapter(DefaultAccountAdapter):
         "mfa/email/totp_deactivated": "totp_deactivated",
     }
 
+    error_messages = DefaultAccountAdapter.error_messages | {
+        "account_inactive": _("This account is closed."),
+        "cannot_remove_primary_email": _("The primary address cannot be removed. Make another one primary first."),
+        "duplicate_email": _("This address is yours already."),
+        "email_password_mismatch": _("E-mail address and password do not belong together."),
+        "enter_current_password": _("This is not your current password."),
+        "incorrect_code": _("This code is wrong or too old."),
+        "incorrect_password": _("This password is wrong."),
+        "invalid_password_reset": _("This link no longer works."),
+        "max_email_addresses": _("An account has at most %d addresses."),
+        "too_many_login_attempts": _("Too many failed attempts. Wait a few minutes, then try again."),
+        "unverified_primary_email": _("Only a verified address can be the primary one."),
+        "same_as_current": _("This is the address that you have now."),
+        "rate_limited": _("That was too often in too short a time. Wait a minute, then try again."),
+    }
+
     def clean_email(self, email: str) -> str:
         return services.clean_email(email)
 
@@ -91,6 +108,14 @@ class MFAAdapter(DefaultMFAAdapter):
     """The secrets of second factors are sealed; the database alone does not give them away."""
 
     CONTEXT = "mfa.authenticator"
+
+    error_messages = DefaultMFAAdapter.error_messages | {
+        "add_email_blocked": _("With two-factor authentication on, no address can be added. Turn it off first."),
+        "cannot_delete_authenticator": _("Two-factor authentication cannot be turned off."),
+        "cannot_generate_recovery_codes": _("There are recovery codes only while two-factor authentication is on."),
+        "incorrect_code": _("This code is wrong, too old or was used already."),
+        "unverified_email": _("Confirm your e-mail address first, then turn on two-factor authentication."),
+    }
 
     def encrypt(self, text: str) -> str:
         return seal(text.encode(), self.CONTEXT).hex()

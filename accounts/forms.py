@@ -8,8 +8,12 @@ from zoneinfo import available_timezones
 from allauth.account import forms as allauth
 from allauth.account.internal.flows.manage_email import email_already_exists
 from allauth.account.internal.flows.signup import prevent_enumeration
+from allauth.mfa.base import forms as mfa
+from allauth.mfa.totp import forms as totp
 from django import forms
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts import services
@@ -17,7 +21,37 @@ from accounts.errors import CodeInvalid
 from accounts.models import EmailCode, Organization, User
 
 
-class SignupForm(allauth.SignupForm):
+class Worded:
+    """A form of allauth's in the words of this site, with what browsers and password managers need to fill it in."""
+
+    LABELS: dict[str, Any] = {
+        "email": _("E-mail address"),
+        "login": _("E-mail address"),
+        "remember": _("Stay logged in on this device"),
+        "oldpassword": _("Current password"),
+        "code": _("Code"),
+    }
+    NEW_PASSWORD = {"password1": _("New password"), "password2": _("New password, again")}
+    ATTRIBUTES = {
+        "login": {"autocomplete": "username"},
+        "code": {"autocomplete": "one-time-code", "spellcheck": "false"},
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        fields: dict[str, forms.Field] = self.fields  # type: ignore[attr-defined]
+        for name, field in fields.items():
+            field.label = self.LABELS.get(name, field.label)
+            field.widget.attrs |= self.ATTRIBUTES.get(name, {})
+        if "password1" in fields:
+            fields["password1"].help_text = password_hint()
+
+
+class LoginForm(Worded, allauth.LoginForm):
+    pass
+
+
+class SignupForm(Worded, allauth.SignupForm):
     """The page's door to `register_user`."""
 
     name = forms.CharField(label=_("Name"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "name"}))
@@ -34,8 +68,10 @@ class SignupForm(allauth.SignupForm):
         return user, None
 
 
-class ConfirmEmailVerificationCodeForm(allauth.ConfirmEmailVerificationCodeForm):
+class ConfirmEmailVerificationCodeForm(Worded, allauth.ConfirmEmailVerificationCodeForm):
     """Compares with the row that the mail was made from, whichever door asked for it."""
+
+    ATTRIBUTES = {"code": Worded.ATTRIBUTES["code"] | {"autocapitalize": "characters"}}
 
     def clean_code(self) -> str:
         code: str = self.cleaned_data["code"]
@@ -51,7 +87,23 @@ class ConfirmEmailVerificationCodeForm(allauth.ConfirmEmailVerificationCodeForm)
         return code
 
 
-class ResetPasswordForm(allauth.ResetPasswordForm):
+class ChangeEmailForm(Worded, allauth.ChangeEmailForm):
+    pass
+
+
+class AddEmailForm(Worded, allauth.AddEmailForm):
+    pass
+
+
+class ChangePasswordForm(Worded, allauth.ChangePasswordForm):
+    LABELS = Worded.LABELS | Worded.NEW_PASSWORD
+
+
+class SetPasswordForm(Worded, allauth.SetPasswordForm):
+    LABELS = Worded.LABELS | Worded.NEW_PASSWORD
+
+
+class ResetPasswordForm(Worded, allauth.ResetPasswordForm):
     def clean_email(self) -> str:
         return services.clean_email(self.cleaned_data["email"])
 
@@ -61,31 +113,56 @@ class ResetPasswordForm(allauth.ResetPasswordForm):
         return email
 
 
-class ResetPasswordKeyForm(allauth.ResetPasswordKeyForm):
+class ResetPasswordKeyForm(Worded, allauth.ResetPasswordKeyForm):
+    LABELS = Worded.LABELS | Worded.NEW_PASSWORD
+
     def save(self) -> None:
         services.reset_password(token=self.temp_key, password=self.cleaned_data["password1"])
+
+
+#: Codes of an authenticator app and recovery codes are digits alone.
+DIGITS = {"code": Worded.ATTRIBUTES["code"] | {"inputmode": "numeric"}}
+
+
+class AuthenticateForm(Worded, mfa.AuthenticateForm):
+    ATTRIBUTES = DIGITS
+
+
+class ReauthenticateForm(Worded, mfa.ReauthenticateForm):
+    ATTRIBUTES = DIGITS
+
+
+class ActivateTOTPForm(Worded, totp.ActivateTOTPForm):
+    ATTRIBUTES = DIGITS
+    LABELS = {"code": _("Code from the app")}
+
+
+def password_hint() -> str:
+    """The rules of a password in one sentence; the validators say which one was broken."""
+    options: list[dict[str, Any]] = [one.get("OPTIONS", {}) for one in settings.AUTH_PASSWORD_VALIDATORS]
+    length = next((one["min_length"] for one in options if "min_length" in one), 8)
+    return gettext("At least %(length)d characters. No common password, and not your name or address.") % {
+        "length": length
+    }
 
 
 class ProfileForm(forms.Form):
     """The person, and the organization where they may change it."""
 
     name = forms.CharField(label=_("Your name"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "name"}))
-    organization_name = forms.CharField(label=_("Name of the organization"), max_length=120)
-    time_zone = forms.ChoiceField(label=_("Time zone"), help_text=_("Of its reports, months and new spend limits."))
+    organization_name = forms.CharField(
+        label=_("Name of the organization"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
 
     def __init__(
         self, data: Any = None, *, user: User, organization: Organization, may_change_organization: bool
     ) -> None:
-        initial = {
-            "name": user.name,
-            "organization_name": organization.name,
-            "time_zone": organization.time_zone,
-        }
-        super().__init__(data, initial=initial)
-        zones = {zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")}
-        zones |= {"UTC", organization.time_zone}
-        time_zone = self.fields["time_zone"]
-        assert isinstance(time_zone, forms.ChoiceField)
-        time_zone.choices = [(zone, zone.replace("_", " ")) for zone in sorted(zones)]
+        super().__init__(data, initial={"name": user.name, "organization_name": organization.name})
         if not may_change_organization:
-            del self.fields["organization_name"], self.fields["time_zone"]
+            del self.fields["organization_name"]
+
+
+def time_zones(current: str) -> list[tuple[str, str]]:
+    """The choices of a time zone: places, UTC, and the one in force."""
+    zones = {zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")}
+    return [(zone, zone.replace("_", " ")) for zone in sorted(zones | {"UTC", current})]

@@ -18,7 +18,7 @@ MANAGERS = (Membership.Role.OWNER, Membership.Role.ADMIN)
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def profile(request: HttpRequest) -> HttpResponse:
-    """Name of the person; name and time zone of the organization, for those who run it."""
+    """Name of the person; name of the organization, for those who run it."""
     actor = actor_of(request)
     form = ProfileForm(
         request.POST if request.method == "POST" else None,
@@ -32,9 +32,9 @@ def profile(request: HttpRequest) -> HttpResponse:
             services.update_organization(
                 organization=actor.organization,
                 name=form.cleaned_data["organization_name"],
-                time_zone=form.cleaned_data["time_zone"],
+                time_zone=actor.organization.time_zone,
             )
-        messages.success(request, _("Saved."))
+        messages.success(request, _("Your profile is saved."))
         return redirect("profile")
     status = 422 if form.is_bound else 200
     context = {"form": form, "actor": actor, "role": Membership.Role(actor.role or "").label}

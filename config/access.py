@@ -35,6 +35,7 @@ ACCESS: dict[str, Policy] = {
     "key-revoke": signed_in(),
     "usage": signed_in(),
     "profile": signed_in(),
+    "preferences": signed_in(),
     # Signing in.
     "api:register": public(),
     "api:verify-email": public(),

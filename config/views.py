@@ -23,10 +23,10 @@ from common import clock
 from common.policy import actor_of
 from config import snippets
 from config.context import THEMES
+from config.preferences import remember
 from config.templatetags.site import ICONS
 from marketplace.models import AIModel, Category
 
-YEAR_SECONDS = 365 * 24 * 3600
 POPULAR_MODELS = 6
 TASKS = 5
 USED_MODELS = 8
@@ -88,11 +88,7 @@ def theme(request: HttpRequest, value: str) -> HttpResponse:
     ):
         target = resolve_url("home")
     response = HttpResponseRedirect(target)
-    if value == "auto":
-        response.delete_cookie("theme", samesite="Lax")
-    else:
-        # Not HttpOnly: app.js changes it without a new page.
-        response.set_cookie("theme", value, max_age=YEAR_SECONDS, samesite="Lax", secure=settings.IS_HTTPS)
+    remember(response, "theme", "" if value == "auto" else value)
     return response
 
 

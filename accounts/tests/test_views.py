@@ -268,18 +268,18 @@ def test_the_address_of_somebody_else_cannot_be_added():
 # --- The profile ---
 
 
-def test_the_profile_page_changes_name_organization_and_zone():
+def test_the_profile_page_changes_the_names_of_person_and_organization():
     user = make_user()
     client = make_client()
     assert client.get("/settings/profile").url.startswith("/accounts/login/")
     client.force_login(user)
     assert user.email in client.get("/settings/profile").content.decode()
-    fields = {"name": "Grace Hopper", "organization_name": "Navy", "time_zone": "Europe/Berlin"}
+    fields = {"name": "Grace Hopper", "organization_name": "Navy"}
     assert client.post("/settings/profile", fields).status_code == 302
     user.refresh_from_db()
     organization = user.personal_organization
-    assert (user.name, organization.name, organization.time_zone) == ("Grace Hopper", "Navy", "Europe/Berlin")
-    for wrong in ({"name": ""}, {"time_zone": "Mars/Olympus"}, {"organization_name": "x" * 121}, {"name": "\0"}):
+    assert (user.name, organization.name, organization.time_zone) == ("Grace Hopper", "Navy", "UTC")
+    for wrong in ({"name": ""}, {"organization_name": "x" * 121}, {"name": "\0"}):
         assert client.post("/settings/profile", {**fields, **wrong}).status_code == 422
 
 
@@ -287,7 +287,7 @@ def test_a_member_changes_the_own_name_alone():
     member = make_member(role="member")
     client = make_client(agorai_organization=member.organization.public_id)
     client.force_login(member.user)
-    fields = {"name": "Grace Hopper", "organization_name": "Mine", "time_zone": "Europe/Berlin"}
+    fields = {"name": "Grace Hopper", "organization_name": "Mine"}
     assert client.post("/settings/profile", fields).status_code == 302
     member.refresh_from_db()
     member.organization.refresh_from_db()
