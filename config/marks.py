@@ -72,18 +72,26 @@ def strip(days: Sequence[str], label: str) -> SafeString:
     )
 
 
-def spark(values: Sequence[float]) -> SafeString:
-    """A line without axes, 120 by 32. It repeats a figure that stands beside it, so it is hidden from readers."""
-    if len(values) < 2:
+def spark(values: Sequence[float | None], label: str = "") -> SafeString:
+    """A line without axes, 120 by 32; None is a gap. `label` says it in words; without, it is hidden from readers."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
         return SafeString("")
-    top = max(values) or 1
-    points = "L".join(
-        f"{i * 120 / (len(values) - 1):.1f} {30 - value / top * 28:.1f}" for i, value in enumerate(values)
-    )
+    top = max(known) or 1
+    runs: list[list[str]] = [[]]
+    for i, value in enumerate(values):
+        if value is None:
+            runs.append([])
+        else:
+            runs[-1].append(f"{i * 120 / (len(values) - 1):.1f} {30 - value / top * 28:.1f}")
     return format_html(
-        '<svg class="spark" viewBox="0 0 120 32" preserveAspectRatio="none" aria-hidden="true">'
-        '<path class="area" d="M{0}L120 32L0 32Z"/><path d="M{0}"/></svg>',
-        points,
+        '<svg class="spark" viewBox="0 0 120 32" preserveAspectRatio="none" {}>{}</svg>',
+        format_html('role="img" aria-label="{}"', label) if label else SafeString('aria-hidden="true"'),
+        format_html_join(
+            "",
+            '<path class="area" d="M{0}L{1} 32L{2} 32Z"/><path d="M{0}"/>',
+            (("L".join(run), run[-1].split()[0], run[0].split()[0]) for run in runs if run),
+        ),
     )
 
 

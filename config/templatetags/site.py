@@ -94,9 +94,9 @@ def strip(days: Sequence[str], label: str) -> SafeString:
 
 
 @register.simple_tag
-def spark(values: Sequence[float]) -> SafeString:
-    """A small line that repeats a figure standing beside it."""
-    return marks.spark(values)
+def spark(values: Sequence[float | None], label: str = "") -> SafeString:
+    """A small line beside its figure; `label` says for readers what it shows, such as "from 3 to 12 a day"."""
+    return marks.spark(values, label)
 
 
 @register.inclusion_tag("components/chart.html")
