@@ -314,7 +314,12 @@ class Price(models.Model):
         return f"{self.type} from {self.effective_from:%Y-%m-%d}"
 
     @property
+    def has_rates(self) -> bool:
+        """Whether calls cost something by themselves, a rate of 0 included."""
+        rates = (self.per_call_nano, self.input_nano_per_million, self.output_nano_per_million)
+        return any(rate is not None for rate in rates)
+
+    @property
     def asks_for_money(self) -> bool:
         """Whether anything is asked at all; a draft may say `paid` before it says how much."""
-        rates = (self.per_call_nano, self.input_nano_per_million, self.output_nano_per_million)
-        return self.amount_nano is not None or any(rate is not None for rate in rates)
+        return self.amount_nano is not None or self.has_rates

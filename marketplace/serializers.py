@@ -12,13 +12,14 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from common.ids import encode
-from common.money import MAX_NANO, amount
+from common.money import MAX_NANO, amount, money
 from common.pagination import PageQuery
 from common.problems import FieldError
 from common.rest import BooleanField, CharField, DateTimeField, IntegerField, MoneyField, Serializer, TypeIDField
 from marketplace import search
-from marketplace.models import SEMVER, AIModel, Category, ModelVersion, Price
+from marketplace.models import SEMVER, AIModel, Category, Measurement, ModelVersion, Price
 from marketplace.search import Count, Facet
+from marketplace.services.measurements import typical_cost
 from marketplace.services.pricing import Terms, faults_of
 from marketplace.services.schemas import UnfitSchema, check_schema
 
@@ -134,6 +135,17 @@ class AIModelIn(Serializer):
     )
     api_spec = ApiSpecIn()
     pricing = PricingIn()
+    license = CharField(
+        max_length=60, required=False, allow_blank=True, default="", help_text="An SPDX identifier, or a few words."
+    )
+    context_tokens = IntegerField(
+        min_value=1,
+        max_value=2**31 - 1,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="The most tokens that one call may hold.",
+    )
     test_enabled = BooleanField(
         required=False, help_text="Keys in test mode may call it; such calls are real, and nothing is paid for them."
     )
@@ -141,6 +153,11 @@ class AIModelIn(Serializer):
     def validate_name(self, value: str) -> str:
         if not value.isprintable():
             raise serializers.ValidationError("A name is one line of printable characters.", code="invalid")
+        return value
+
+    def validate_license(self, value: str) -> str:
+        if not value.isprintable():
+            raise serializers.ValidationError("A license is one line of printable characters.", code="invalid")
         return value
 
 
@@ -196,6 +213,12 @@ class SearchQuery(PageQuery):
     facets = BooleanField(required=False, default=False)
 
 
+class ExploreQuery(SearchQuery):
+    """The parameters of the page of models."""
+
+    view = serializers.ChoiceField(choices=["grid", "table"], required=False, default="grid")
+
+
 def query_of(params: Mapping[str, Any], *, own_slug: str = "") -> search.Query:
     return search.Query(
         text=params["q"],
@@ -240,6 +263,29 @@ def pricing_out(price: Price | None) -> dict[str, Any] | None:
     }
 
 
+def stats_out(ai_model: AIModel) -> dict[str, Any]:
+    """What others have made of the model. A measured figure is null as long as it would rest on too few calls."""
+    found = ai_model.measured or Measurement(requests=0, sample_size=0)
+    cost = typical_cost(ai_model)
+    return {
+        "rating": ai_model.rating,
+        "reviews": ai_model.rating_count,
+        "deployments": ai_model.deployment_count,
+        "requests": found.requests,
+        "sample_size": found.sample_size,
+        "latency_ms": {"p50": found.latency_p50_ms, "p95": found.latency_p95_ms},
+        "first_token_ms": {"p50": found.first_token_p50_ms, "p95": found.first_token_p95_ms},
+        "tokens_per_second": None if found.tokens_per_second is None else float(found.tokens_per_second),
+        "uptime_percent": None if found.uptime_bp is None else found.uptime_bp / 100,
+        "typical_request": {
+            "input_tokens": found.typical_input_tokens,
+            "output_tokens": found.typical_output_tokens,
+            "cost": None if cost is None else money(cost, settings.CURRENCY),
+        },
+        "measured_at": instant(found.measured_at),
+    }
+
+
 def model_out(ai_model: AIModel) -> dict[str, Any]:
     """One model. Reads nothing when it comes from `AIModelQuerySet.detailed`."""
     publisher, version = ai_model.publisher, ai_model.current_version
@@ -253,11 +299,9 @@ def model_out(ai_model: AIModel) -> dict[str, Any]:
         "capabilities": ai_model.capabilities,
         "api_spec": {"input": version.input_schema, "output": version.output_schema} if version else None,
         "pricing": pricing_out(ai_model.price),
-        "stats": {
-            "rating": ai_model.rating,
-            "reviews": ai_model.rating_count,
-            "deployments": ai_model.deployment_count,
-        },
+        "license": ai_model.license,
+        "context_tokens": ai_model.context_tokens,
+        "stats": stats_out(ai_model),
         "publisher": {"id": encode("org", publisher.id), "slug": publisher.slug, "name": publisher.name},
         "status": ai_model.status,
         "callable": ai_model.is_callable,
@@ -306,10 +350,36 @@ class ApiSpecOut(Serializer):
     output = serializers.DictField()
 
 
+class PercentilesOut(Serializer):
+    p50 = IntegerField(allow_null=True)
+    p95 = IntegerField(allow_null=True)
+
+
+class CostOut(Serializer):
+    amount = CharField()
+    currency = CharField()
+
+
+class TypicalRequestOut(Serializer):
+    input_tokens = IntegerField(allow_null=True, help_text="The median.")
+    output_tokens = IntegerField(allow_null=True, help_text="The median.")
+    cost = CostOut(allow_null=True, help_text="Of a call of this size at the price in force.")
+
+
 class StatsOut(Serializer):
+    """Measured figures are of the last 30 days, and null below 50 calls."""
+
     rating = serializers.FloatField()
     reviews = IntegerField()
     deployments = IntegerField()
+    requests = IntegerField(help_text="All that ended, whatever for.")
+    sample_size = IntegerField(help_text="Those that were answered, or failed for the publisher's reasons.")
+    latency_ms = PercentilesOut()
+    first_token_ms = PercentilesOut(help_text="Of streamed calls.")
+    tokens_per_second = serializers.FloatField(allow_null=True, help_text="The median, after the first token.")
+    uptime_percent = serializers.FloatField(allow_null=True, help_text="The share of `sample_size` that was answered.")
+    typical_request = TypicalRequestOut()
+    measured_at = DateTimeField(allow_null=True)
 
 
 class PublisherOut(Serializer):
@@ -328,6 +398,8 @@ class AIModelOut(Serializer):
     capabilities = serializers.ListField(child=CharField())
     api_spec = ApiSpecOut()
     pricing = PricingOut()
+    license = CharField()
+    context_tokens = IntegerField(allow_null=True)
     stats = StatsOut()
     publisher = PublisherOut()
     status = serializers.ChoiceField(choices=AIModel.Status.choices)

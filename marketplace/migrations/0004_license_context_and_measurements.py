@@ -1,9 +1,10 @@
 """What a listing says about its license and its context, and what its calls have shown."""
 
-import common.ids
 import django.contrib.postgres.fields
 import django.db.models.deletion
 from django.db import migrations, models
+
+import common.ids
 
 
 class Migration(migrations.Migration):

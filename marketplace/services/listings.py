@@ -65,6 +65,8 @@ def create_model(
     api_spec: ApiSpec,
     pricing: Terms,
     capabilities: Sequence[str] = (),
+    license: str = "",
+    context_tokens: int | None = None,
     test_enabled: bool = False,
     is_demo: bool = False,
 ) -> AIModel:
@@ -76,6 +78,8 @@ def create_model(
         description=description,
         category=category,
         capabilities=list(dict.fromkeys(capabilities)),
+        license=license,
+        context_tokens=context_tokens,
         test_enabled=test_enabled,
         is_demo=is_demo,
     )
@@ -95,6 +99,8 @@ def update_model(
     api_spec: ApiSpec,
     pricing: Terms,
     capabilities: Sequence[str] = (),
+    license: str = "",
+    context_tokens: int | None = None,
     test_enabled: bool = False,
 ) -> AIModel:
     """Replace what a listing says. The slug stays.
@@ -115,9 +121,9 @@ def update_model(
         raise _wrong_status(ai_model, "changed")
     ai_model.name, ai_model.description, ai_model.category = name, description, category
     ai_model.capabilities, ai_model.test_enabled = list(dict.fromkeys(capabilities)), test_enabled
-    ai_model.save(
-        update_fields=["name", "description", "category", "capabilities", "test_enabled", "status", "updated_at"]
-    )
+    ai_model.license, ai_model.context_tokens = license, context_tokens
+    changed = ["name", "description", "category", "capabilities", "license", "context_tokens", "test_enabled"]
+    ai_model.save(update_fields=[*changed, "status", "updated_at"])
     set_price(ai_model=ai_model, terms=pricing)
     return ai_model
 

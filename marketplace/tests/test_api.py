@@ -12,7 +12,7 @@ from accounts.models import Membership, User
 from common.ids import encode, uuid7
 from common.money import NANO
 from marketplace import services
-from marketplace.models import AIModel
+from marketplace.models import AIModel, Measurement
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model
 
@@ -31,7 +31,7 @@ DRAFT = {
 }
 MODEL_FIELDS = {
     *("id", "slug", "name", "description", "version", "category", "capabilities", "api_spec", "pricing", "stats"),
-    *("publisher", "status", "callable", "test_enabled", "created_at", "updated_at"),
+    *("publisher", "status", "callable", "test_enabled", "created_at", "updated_at", "license", "context_tokens"),
 }
 
 
@@ -92,7 +92,24 @@ def test_a_draft_is_made_and_looks_as_documented(grace):
             "included_calls": 0,
         },
     }
-    assert made["stats"] == {"rating": 0, "reviews": 0, "deployments": 0}
+    assert made["stats"] == {
+        "rating": 0,
+        "reviews": 0,
+        "deployments": 0,
+        "requests": 0,
+        "sample_size": 0,
+        "latency_ms": {"p50": None, "p95": None},
+        "first_token_ms": {"p50": None, "p95": None},
+        "tokens_per_second": None,
+        "uptime_percent": None,
+        "typical_request": {
+            "input_tokens": None,
+            "output_tokens": None,
+            "cost": {"amount": "0.002", "currency": "USD"},
+        },
+        "measured_at": None,
+    }
+    assert (made["license"], made["context_tokens"]) == ("", None)
     assert made["publisher"] == {
         "id": grace.organization.public_id,
         "slug": grace.organization.slug,
@@ -114,6 +131,41 @@ def test_what_is_answered_can_be_sent_back(grace):
     assert answer.json() | {"updated_at": ""} == made | {"updated_at": ""}
 
 
+def test_license_and_context_are_said_and_may_be_taken_back(grace):
+    made = grace.post("/api/models", DRAFT | {"license": "Apache-2.0", "context_tokens": 128_000}).json()
+    assert (made["license"], made["context_tokens"]) == ("Apache-2.0", 128_000)
+    changed = grace.put(f"/api/models/{made['id']}", DRAFT | {"license": "MIT"}).json()
+    assert (changed["license"], changed["context_tokens"]) == ("MIT", None)
+
+
+def test_measured_figures_are_in_the_stats(grace, model):
+    days = ["none"] * 89 + ["ok"]
+    Measurement.objects.create(
+        ai_model=model,
+        requests=210,
+        sample_size=200,
+        latency_p50_ms=412,
+        latency_p95_ms=1900,
+        tokens_per_second="86.5",
+        typical_input_tokens=800,
+        typical_output_tokens=300,
+        uptime_bp=9993,
+        days=days,
+        measured_at="2026-10-31T12:00:00Z",
+    )
+    stats = grace.get(f"/api/models/{model.public_id}").json()["stats"]
+    assert (stats["requests"], stats["sample_size"]) == (210, 200)
+    assert stats["latency_ms"] == {"p50": 412, "p95": 1900}
+    assert stats["first_token_ms"] == {"p50": None, "p95": None}
+    assert (stats["tokens_per_second"], stats["uptime_percent"]) == (86.5, 99.93)
+    assert stats["typical_request"] == {
+        "input_tokens": 800,
+        "output_tokens": 300,
+        "cost": {"amount": "0.00", "currency": "USD"},
+    }
+    assert stats["measured_at"] == "2026-10-31T12:00:00Z"
+
+
 def change(path, value):
     """The draft with one value replaced; `...` leaves it out."""
     body = json.loads(json.dumps(DRAFT))
@@ -133,6 +185,9 @@ BAD_INPUT = [
     *((change(name, ""), f"/{name}", "blank") for name in ("name", "description")),
     (change("name", "two\nlines"), "/name", "invalid"),
     (change("name", "x" * 121), "/name", "max_length"),
+    (change("license", "MIT\nor not"), "/license", "invalid"),
+    (change("license", "x" * 61), "/license", "max_length"),
+    (change("context_tokens", 0), "/context_tokens", "min_value"),
     (change("version", "1.0"), "/version", "invalid"),
     (change("version", 1), "/version", "invalid"),
     (change("category", "astrology"), "/category", "invalid_choice"),
