@@ -1,53 +1,256 @@
-"""A form from a model's input schema, and the model's input from the form: one field per property."""
+"""What a form or a table can make of a model's JSON Schema: its properties, their kinds, an example.
+
+`controls` shows them, `inputs` reads what was sent. A schema that is no plain object stays one piece of JSON.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from common import jsonsafe
-from common.problems import FieldError, escape_pointer
-from marketplace.services.schemas import Schema
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
 
-Kind = Literal["text", "long_text", "number", "integer", "boolean", "choice", "message", "json"]
+from marketplace.services.schemas import MAX_DEPTH, Schema, resolve
 
-PREFIX = "input."  # of the controls' names, so that no property clashes with a field of the page
-WHOLE = "input"  # the control that holds a whole input as JSON
-MAX_JSON_BYTES = 256 * 1024
+Kind = Literal[
+    "text", "long_text", "secret", "number", "integer", "boolean", "choice", "radio", "fixed", "file", "lines",
+    "message", "json",
+]  # fmt: skip
+
 LONG_TEXT_FROM = 120  # characters that must fit
+MAX_RADIOS = 3
 MAX_SHOWN, MAX_SHOWN_CHARACTERS = 8, 40
-LIMITS = {
-    "minimum": "from {}",
-    "maximum": "up to {}",
-    "exclusiveMinimum": "above {}",
-    "exclusiveMaximum": "below {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "{} or more items",
-    "maxItems": "up to {} items",
-}
+FILE_FORMATS = frozenset({"data-url", "data-uri", "binary", "byte"})
+SHORT_FORMATS = frozenset(
+    {"uri", "iri", "uri-reference", "email", "idn-email", "date", "time", "date-time", "duration", "uuid", "hostname",
+     "ipv4", "ipv6"}
+)  # fmt: skip
 SKIPPED = ("stream", "stream_options", "model")  # of chat and embeddings: the gateway's business
+TEXTS: frozenset[Kind] = frozenset({"text", "long_text", "secret"})
 
 
 @dataclass(frozen=True, slots=True)
-class FormField:
-    """One control. `value` is what it shows; `choices` are JSON texts with their labels."""
+class Property:
+    """One property of an input. `schema` has its references resolved."""
 
     name: str
-    label: str
+    schema: Schema
     kind: Kind
     required: bool = False
-    hint: str = ""
-    value: str = ""
-    choices: tuple[tuple[str, str], ...] = ()
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    errors: tuple[str, ...] = ()
+    is_nullable: bool = False
 
     @property
-    def id(self) -> str:
-        return "id_" + "".join(c if c.isalnum() else "_" for c in self.name)
+    def options(self) -> list[Any]:
+        """The values of a choice."""
+        return _values(self.schema) or [True, False]
+
+    @property
+    def has_system(self) -> bool:
+        """Whether a conversation may begin with a word from the system."""
+        items = self.schema.get("items")
+        role = _properties(items).get("role") if isinstance(items, dict) else None
+        roles = role.get("enum") if isinstance(role, dict) else None
+        return self.kind == "message" and (not isinstance(roles, list) or "system" in roles)
+
+
+def properties_of(schema: Schema) -> list[Property] | None:
+    """What a form has a control for, required ones first, else as the publisher wants. None: it is one piece of JSON.
+
+    The gateway's own business is left out, unless it is required.
+    """
+    root = resolved(schema, schema)
+    if not (found := _properties(root)) or any(name in root for name in ("oneOf", "anyOf")):
+        return None
+    needed = _required(root)
+    rows = [_property(name, inner, schema, name in needed) for name, inner in found.items()]
+    rows = [row for row in rows if row.name not in SKIPPED or row.required]
+    return sorted(rows, key=lambda row: (not row.required, place(row.schema)))
+
+
+def place(schema: Schema) -> float:
+    """Where the publisher wants the property among the others: `x-order`. The database keeps no order of its own."""
+    found = schema.get("x-order")
+    return found if isinstance(found, int | float) else float("inf")
+
+
+def resolved(schema: Any, root: Schema, depth: int = 0) -> Schema:
+    """The schema with its reference followed, its `allOf` joined and an alternative to null laid open."""
+    if not isinstance(schema, dict) or depth > MAX_DEPTH:
+        return {}
+    found = dict(schema)
+    if isinstance(reference := found.pop("$ref", None), str):
+        found = _joined(resolved(resolve(root, reference), root, depth + 1), found)
+    for part in found.pop("allOf", None) or ():
+        found = _joined(found, resolved(part, root, depth + 1))
+    for keyword in ("anyOf", "oneOf"):
+        branches = [resolved(branch, root, depth + 1) for branch in found.get(keyword) or ()]
+        if all(branch.keys() == {"required"} for branch in branches):
+            found.pop(keyword, None)  # "one of these is needed" changes no control
+            continue
+        others = [branch for branch in branches if branch.get("type") != "null"]
+        values = [value for branch in others for value in _values(branch)]
+        if others and all(_values(branch) for branch in others):
+            del found[keyword]
+            found |= {"enum": values + [None] * (len(others) < len(branches))}
+        elif len(others) == 1:
+            del found[keyword]
+            types = others[0].get("type", [])
+            types = types if isinstance(types, list) else [types]
+            found = _joined(others[0], found)
+            if types and len(others) < len(branches):
+                found["type"] = [*types, "null"]
+        else:
+            found[keyword] = branches
+    return found
+
+
+def _values(schema: Schema) -> list[Any]:
+    if "const" in schema:
+        return [schema["const"]]
+    return schema["enum"] if isinstance(schema.get("enum"), list) else []
+
+
+def _joined(first: Schema, second: Schema) -> Schema:
+    """Both at once, as far as a form can tell: the second's words, the properties of either."""
+    both = {**first, **second}
+    if "properties" in first and "properties" in second:
+        both["properties"] = {**_properties(first), **_properties(second)}
+    if "required" in first and "required" in second:
+        both["required"] = [*_required(first), *_required(second)]
+    return both
+
+
+def _properties(schema: Schema) -> dict[str, Any]:
+    found = schema.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def _required(schema: Schema) -> list[str]:
+    found = schema.get("required")
+    return found if isinstance(found, list) else []
+
+
+# --- The kind of a control --------------------------------------------------------------------------------------------
+
+
+def _property(name: str, inner: Any, root: Schema, required: bool) -> Property:
+    schema = resolved(inner, root)
+    if isinstance(items := schema.get("items"), dict):
+        schema["items"] = resolved(items, root)
+    types = _types(schema)
+    is_nullable = "null" in types or None in schema.get("enum", ())
+    kind = _kind(name, schema, types, required)
+    if (default := schema.get("default")) is not None and not is_shown_as(kind, default):
+        kind = "json"  # or the default could not be shown
+    return Property(name, schema, kind, required, is_nullable)
+
+
+def _types(schema: Schema) -> list[str]:
+    kinds = schema.get("type")
+    found = [*kinds] if isinstance(kinds, list) else [kinds]
+    for keyword in ("anyOf", "oneOf"):
+        for branch in schema.get(keyword) or ():
+            found += branch["type"] if isinstance(branch.get("type"), list) else [branch.get("type")]
+    return [kind for kind in found if isinstance(kind, str)]
+
+
+def _kind(name: str, schema: Schema, types: list[str], required: bool) -> Kind:
+    if "const" in schema:
+        return "fixed" if required else "choice"
+    if isinstance(options := schema.get("enum"), list):
+        return "radio" if len(options) <= MAX_RADIOS else "choice"
+    if "string" in types:  # of several types it is the easiest to write
+        return _text_kind(_branch(schema, "string"))
+    match [kind for kind in types if kind != "null"]:
+        case ["array"]:
+            return _list_kind(name, schema)
+        case ["boolean"]:
+            return "choice" if "null" in types else "boolean"
+        case ["integer"]:
+            return "integer"
+        case ["number"] | ["integer", "number"] | ["number", "integer"]:
+            return "number"
+        case _:
+            return "json"
+
+
+def _branch(schema: Schema, kind: str) -> Schema:
+    """The alternative of that type, with what is said of all of them."""
+    branches = [*(schema.get("anyOf") or ()), *(schema.get("oneOf") or ())]
+    return next(({**schema, **branch} for branch in branches if kind in _types(branch)), schema)
+
+
+def _text_kind(schema: Schema) -> Kind:
+    if schema.get("contentEncoding") == "base64" or schema.get("format") in FILE_FORMATS:
+        return "file"
+    if schema.get("format") == "password" or schema.get("writeOnly") is True:
+        return "secret"
+    is_short = schema.get("maxLength", LONG_TEXT_FROM + 1) <= LONG_TEXT_FROM
+    return "text" if is_short or schema.get("format") in SHORT_FORMATS or "pattern" in schema else "long_text"
+
+
+def _list_kind(name: str, schema: Schema) -> Kind:
+    items = schema.get("items")
+    if name == "messages" and (not isinstance(items, dict) or {"role", "content"} <= _properties(items).keys()):
+        return "message"
+    if not isinstance(items, dict) or "prefixItems" in schema or _types(items) != ["string"]:
+        return "json"
+    shown = [value for value in schema.get("examples") or () if isinstance(value, list)]
+    is_plain = _text_kind(items) in ("text", "long_text") and all(is_shown_as("lines", value) for value in shown)
+    return "lines" if is_plain else "json"
+
+
+def is_shown_as(kind: Kind, value: Any) -> bool:
+    """Whether a control of that kind shows the value, and gives it back as it was."""
+    match kind:
+        case "text":
+            return isinstance(value, str) and "\n" not in value
+        case "long_text" | "secret" | "file":
+            return isinstance(value, str)
+        case "boolean":
+            return isinstance(value, bool)
+        case "number" | "integer":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case "lines":
+            return isinstance(value, list) and all(
+                isinstance(line, str) and line.strip() and "\n" not in line for line in value
+            )
+        case _:
+            return True
+
+
+# --- Limits in words --------------------------------------------------------------------------------------------------
+
+
+def limits_of(schema: Schema) -> Iterator[str]:
+    """What a value must keep to: "1 to 8,192", "at most 20,000 characters"."""
+    for low, high, words in (
+        ("minimum", "maximum", (_("{} to {}"), _("{} or more"), _("up to {}"))),
+        ("exclusiveMinimum", "exclusiveMaximum", (_("between {} and {}"), _("above {}"), _("below {}"))),
+        ("minLength", "maxLength", (_("{} to {} characters"), _("at least {} characters"), _("at most {} characters"))),
+        ("minItems", "maxItems", (_("{} to {} items"), _("at least {} items"), _("at most {} items"))),
+    ):
+        bounds = [_figure(schema[name]) if _is_number(schema.get(name)) else None for name in (low, high)]
+        if schema.get(low) == 1 and low in ("minLength", "minItems"):
+            bounds[0] = None  # "not empty", which "required" says already
+        match bounds:
+            case [str(), str()]:
+                yield words[0].format(*bounds)
+            case [str(bound), None]:
+                yield words[1].format(bound)
+            case [None, str(bound)]:
+                yield words[2].format(bound)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _figure(value: float) -> str:
+    return str(number_format(value, force_grouping=True))
 
 
 # --- Out: the tables --------------------------------------------------------------------------------------------------
@@ -66,97 +269,61 @@ class Parameter:
 
 def parameters_of(schema: Schema) -> list[Parameter]:
     """The top-level properties of a schema, required ones first."""
-    properties = schema.get("properties")
-    if not isinstance(properties, dict):
-        return []
-    required = schema.get("required", [])
-    rows = [
-        Parameter(name, _type_words(inner), name in required, str(inner.get("description", "")), tuple(_limits(inner)))
-        for name, inner in properties.items()
-        if isinstance(inner, dict)
+    root = resolved(schema, schema)
+    needed = _required(root)
+    rows = [(name, resolved(inner, schema)) for name, inner in _properties(root).items() if isinstance(inner, dict)]
+    rows.sort(key=lambda row: (row[0] not in needed, place(row[1])))
+    return [
+        Parameter(name, _type_words(inner), name in needed, str(inner.get("description", "")), tuple(_notes(inner)))
+        for name, inner in rows
     ]
-    return sorted(rows, key=lambda row: (not row.required, _place(properties[row.name])))
 
 
-def _place(schema: Any) -> float:
-    """Where the publisher wants the property among the others: `x-order`. The database keeps no order of its own."""
-    place = schema.get("x-order") if isinstance(schema, dict) else None
-    return place if isinstance(place, int | float) else float("inf")
+def _notes(schema: Schema) -> Iterable[str]:
+    yield from limits_of(schema)
+    if "default" in schema:
+        yield _("default {}").format(as_json(schema["default"])[:MAX_SHOWN_CHARACTERS])
 
 
 def _type_words(schema: Schema) -> str:
-    if isinstance(options := schema.get("enum"), list):
-        return " | ".join(_label(option) for option in options[:MAX_SHOWN]) + (" …" if len(options) > MAX_SHOWN else "")
-    kinds = schema.get("type")
-    if kinds is None:
-        inner = [found for name in ("anyOf", "oneOf") for found in schema.get(name, ()) if isinstance(found, dict)]
-        kinds = list(dict.fromkeys(found["type"] for found in inner if isinstance(found.get("type"), str)))
-    words = " | ".join(kinds) if isinstance(kinds, list) else str(kinds)
-    return words or "any"
+    if options := _values(schema):
+        return " | ".join(label_of(option) for option in options[:MAX_SHOWN]) + (
+            " …" if len(options) > MAX_SHOWN else ""
+        )
+    return " | ".join(dict.fromkeys(_types(schema))) or _("any")
 
 
-def _limits(schema: Schema) -> Iterable[str]:
-    for keyword, words in LIMITS.items():
-        if keyword in schema:
-            value = schema[keyword]
-            yield words.format(f"{value:,}" if isinstance(value, int | float) else _label(value))
-    if "default" in schema:
-        yield f"default {_as_json(schema['default'])[:MAX_SHOWN_CHARACTERS]}"
+def as_json(value: Any) -> str:
+    """A value as people write it: an object over several lines, all else on one."""
+    return json.dumps(value, ensure_ascii=False, indent=2 if isinstance(value, dict) else None)
 
 
-# --- Out: the controls ------------------------------------------------------------------------------------------------
+def label_of(option: Any) -> str:
+    return option if isinstance(option, str) else json.dumps(option, ensure_ascii=False)
 
 
-def form_of_schema(
-    schema: Schema, values: Mapping[str, str] | None = None, errors: Iterable[FieldError] = ()
-) -> list[FormField]:
-    """The controls for an input; `values` are those of a form that was sent, else examples and defaults are shown."""
-    found = list(errors)
-    properties = _properties(schema)
-    if properties is None:
-        shown = _sent(values, WHOLE, _as_json(example_of_schema(schema)))
-        return [FormField(WHOLE, "Input", "json", required=True, value=shown, errors=_all_messages(found))]
-    required = schema.get("required", [])
-    names = sorted(properties, key=lambda name: (name not in required, _place(properties[name])))
-    return [
-        _field(name, properties[name], name in required, values, tuple(_messages(found, name)))
-        for name in names
-        if name not in SKIPPED or name in required
-    ]
-
-
-def faults_of_no_field(schema: Schema, errors: Iterable[FieldError]) -> list[str]:
-    """Messages that stand at no control of the form."""
-    properties = _properties(schema)
-    if properties is None:
-        return []
-    known = {f"/{escape_pointer(name)}" for name in properties}
-    return [
-        f"{error['pointer']}: {error['detail']}" if error["pointer"] else error["detail"]
-        for error in errors
-        if _first_token(error["pointer"]) not in known
-    ]
+# --- An example -------------------------------------------------------------------------------------------------------
 
 
 def example_of_schema(schema: Schema) -> Any:
     """An input that most likely fits: the schema's own example, else one built from its required properties."""
+    return _example(schema, schema)
+
+
+def _example(schema: Any, root: Schema, depth: int = 0) -> Any:
+    schema = resolved(schema, root)
     if isinstance(examples := schema.get("examples"), list) and examples:
         return examples[0]
-    if "default" in schema:
-        return schema["default"]
-    if isinstance(options := schema.get("enum"), list) and options:
+    for keyword in ("example", "default", "const"):
+        if keyword in schema:
+            return schema[keyword]
+    if options := _values(schema):
         return options[0]
-    if "const" in schema:
-        return schema["const"]
-    properties = schema.get("properties")
-    match _type(schema):
-        case "object":
-            required = schema.get("required", [])
-            shown = properties if isinstance(properties, dict) else {}
-            return {name: example_of_schema(inner) for name, inner in shown.items() if name in required}
+    types = [kind for kind in _types(schema) if kind != "null"]
+    match "string" if "string" in types else next(iter(types), ""):
         case "array":
             items = schema.get("items")
-            return [example_of_schema(items)] if isinstance(items, dict) else []
+            return [_example(items, root, depth + 1)] if isinstance(items, dict) and depth < MAX_DEPTH else []
         case "string":
             return "text"
         case "integer" | "number":
@@ -164,156 +331,5 @@ def example_of_schema(schema: Schema) -> Any:
         case "boolean":
             return False
         case _:
-            return {}
-
-
-def _field(
-    name: str, schema: Any, required: bool, values: Mapping[str, str] | None, errors: tuple[str, ...]
-) -> FormField:
-    schema = schema if isinstance(schema, dict) else {}
-    kind = _kind(name, schema)
-    control = PREFIX + name
-    attributes = {
-        html: schema[keyword]
-        for keyword, html in (("maxLength", "maxlength"), ("minimum", "min"), ("maximum", "max"))
-        if isinstance(schema.get(keyword), int | float)
-    }
-    if kind == "number":
-        attributes["step"] = "any"
-    choices = tuple((_as_json(option), _label(option)) for option in schema.get("enum", ())) if kind == "choice" else ()
-    return FormField(
-        name=control,
-        label=str(schema.get("title") or name.replace("_", " ").capitalize()),
-        kind=kind,
-        required=required and kind != "boolean",
-        hint=str(schema.get("description", "")),
-        value=_sent(values, control, _initial(kind, schema)),
-        choices=choices,
-        attributes=attributes,
-        errors=errors,
-    )
-
-
-def _kind(name: str, schema: Schema) -> Kind:
-    if isinstance(schema.get("enum"), list):
-        return "choice"
-    match _type(schema):
-        case "array" if name == "messages":
-            return "message"
-        case "string":
-            return "text" if schema.get("maxLength", LONG_TEXT_FROM + 1) <= LONG_TEXT_FROM else "long_text"
-        case "integer":
-            return "integer"
-        case "number":
-            return "number"
-        case "boolean":
-            return "boolean"
-        case _:
-            return "json"
-
-
-def _type(schema: Schema) -> str:
-    """The type to offer; of several the string, which is the easiest to write."""
-    kinds = schema.get("type")
-    kinds = kinds if isinstance(kinds, list) else [kinds]
-    for inner in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        if isinstance(inner, dict):
-            kinds = [*kinds, inner.get("type")]
-    if "string" in kinds:
-        return "string"
-    return next((kind for kind in kinds if isinstance(kind, str) and kind != "null"), "")
-
-
-def _properties(schema: Schema) -> dict[str, Any] | None:
-    """The properties if a form can be made of them."""
-    properties = schema.get("properties")
-    simple = (
-        isinstance(properties, dict) and properties and not any(name in schema for name in ("$ref", "oneOf", "anyOf"))
-    )
-    return properties if simple else None
-
-
-def _initial(kind: Kind, schema: Schema) -> str:
-    examples = schema.get("examples")
-    value = schema.get("default", examples[0] if isinstance(examples, list) and examples else None)
-    if value is None:
-        return ""
-    if kind == "message":
-        found = [m.get("content") for m in value if isinstance(m, dict)] if isinstance(value, list) else []
-        return str(found[-1]) if found else ""
-    if kind == "boolean":
-        return "true" if value is True else ""
-    return value if isinstance(value, str) and kind in ("text", "long_text") else _as_json(value)
-
-
-def _sent(values: Mapping[str, str] | None, name: str, otherwise: str) -> str:
-    return otherwise if not values else str(values.get(name, ""))
-
-
-def _as_json(value: Any) -> str:
-    return "" if value is None else json.dumps(value, ensure_ascii=False, indent=2 if isinstance(value, dict) else None)
-
-
-def _label(option: Any) -> str:
-    return option if isinstance(option, str) else json.dumps(option, ensure_ascii=False)
-
-
-def _first_token(pointer: str) -> str:
-    return "/" + pointer[1:].partition("/")[0] if pointer else ""
-
-
-def _messages(errors: Iterable[FieldError], name: str) -> list[str]:
-    return [error["detail"] for error in errors if _first_token(error["pointer"]) == f"/{escape_pointer(name)}"]
-
-
-def _all_messages(errors: Iterable[FieldError]) -> tuple[str, ...]:
-    return tuple(f"{error['pointer']} {error['detail']}".strip() for error in errors)
-
-
-# --- In: the model's input --------------------------------------------------------------------------------------------
-
-
-def body_of_form(schema: Schema, values: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldError]]:
-    """The input that a sent form describes, and what in it cannot be read. Whether it fits the schema is not checked.
-
-    A control left empty is left out, unless a text is required: then it is the empty text.
-    """
-    properties = _properties(schema)
-    if properties is None:
-        body, fault = _read_json(values.get(WHOLE, ""))
-        if fault is None and not isinstance(body, dict):
-            fault = {"pointer": "", "code": "invalid", "detail": "The input is a JSON object: { … }."}
-        return ({}, [fault]) if fault is not None else (body, [])
-    faults: list[FieldError] = []
-    body = {}
-    required = schema.get("required", [])
-    for name, inner in properties.items():
-        if name in SKIPPED and name not in required:
-            continue
-        text = values.get(PREFIX + name, "").replace("\r\n", "\n")
-        kind = _kind(name, inner if isinstance(inner, dict) else {})
-        pointer = f"/{escape_pointer(name)}"
-        if kind == "boolean":
-            if text or name in required or (isinstance(inner, dict) and inner.get("default") is True):
-                body[name] = bool(text)
-        elif kind == "message":
-            body[name] = [{"role": "user", "content": text}]
-        elif not text.strip() and not (name in required and kind in ("text", "long_text")):
-            continue
-        elif kind in ("text", "long_text"):
-            body[name] = text
-        else:
-            body[name], fault = _read_json(text)
-            if fault is not None:
-                detail = "Give a number." if kind in ("number", "integer") else fault["detail"]
-                faults.append({"pointer": pointer, "code": fault["code"], "detail": detail})
-        if "\0" in text:
-            faults.append({"pointer": pointer, "code": "nul", "detail": "NUL characters are not allowed."})
-    return body, faults
-
-
-def _read_json(text: str) -> tuple[Any, FieldError | None]:
-    try:
-        return jsonsafe.loads(text.encode("utf-8", "surrogatepass"), max_bytes=MAX_JSON_BYTES), None
-    except jsonsafe.UnsafeJSON as error:
-        return None, {"pointer": error.pointer, "code": error.code, "detail": error.detail}
+            needed = _required(schema) if depth < MAX_DEPTH else []
+            return {n: _example(inner, root, depth + 1) for n, inner in _properties(schema).items() if n in needed}

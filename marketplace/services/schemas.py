@@ -147,13 +147,13 @@ def _steps(node: Any, root: Schema, known: dict[int, int], path: list[int]) -> i
     if isinstance(options := node.get("enum"), list):
         total += len(options)
     if isinstance(reference := node.get("$ref"), str):
-        total += _steps(_resolve(root, reference), root, known, path)
+        total += _steps(resolve(root, reference), root, known, path)
     path.pop()
     known[id(node)] = total
     return total
 
 
-def _resolve(root: Schema, reference: str) -> Any:
+def resolve(root: Schema, reference: str) -> Any:
     """What a local reference leads to. Raises UnfitSchema when it is nothing."""
     found: Any = root
     try:
