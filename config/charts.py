@@ -89,7 +89,9 @@ def hist(series: Sequence[Series], edges: Sequence[str], *, label: str, unit: st
             if i % every == 0 and edge
         ),
     )
-    return draw(plot, stack(series, plot, max(plot.step - 1, plot.step / 2)), marks, hits(series, between(edges), plot), label)
+    return draw(
+        plot, stack(series, plot, max(plot.step - 1, plot.step / 2)), marks, hits(series, between(edges), plot), label
+    )
 
 
 def lines(series: Sequence[Series], labels: Sequence[str], *, label: str, unit: str = "") -> SafeString:
@@ -100,11 +102,10 @@ def lines(series: Sequence[Series], labels: Sequence[str], *, label: str, unit: 
     for number, (_name, values) in enumerate(series, 1):
         for run in runs(values):
             points = [f"{short(plot.x(i + 0.5))} {short(plot.y(value))}" for i, value in run]
-            if len(points) == 1:
-                x, y = points[0].split()
-                drawing.append(format_html('<circle class="dot s{}" cx="{}" cy="{}" r="3"/>', number, x, y))
-            else:
-                drawing.append(format_html('<path class="line s{}" d="M{}"/>', number, "L".join(points)))
+            # A point alone is a line of no length with round ends.
+            path = "L".join(points if len(points) > 1 else points * 2)
+            kind = "line" if len(points) > 1 else "dot"
+            drawing.append(format_html('<path class="{} s{}" d="M{}"/>', kind, number, path))
     return draw(plot, SafeString("".join(drawing)), dates(labels, plot), hits(series, labels, plot), label)
 
 
@@ -115,14 +116,15 @@ def draw(plot: Plot, drawing: SafeString, buckets: SafeString, over: SafeString,
     """The frame around a drawing: hairlines, figures at the left, the labels of the buckets, what the pointer hits."""
     grid = format_html_join(
         "",
-        '<path class="gridline" d="M{0} {1}H{2}"/><text class="axis" x="{3}" y="{4}" text-anchor="end">{5}</text>',
+        '<path class="gridline" d="M{0} {1}H{2}"/><text class="axis{3}" x="{4}" y="{5}" text-anchor="end">{6}</text>',
         (
-            (plot.left, short(y), WIDTH, plot.left - 8, short(y + 4), text)
-            for y, text in zip((FLOOR - (FLOOR - TOP) * k / 4 for k in range(5)), plot.ticks, strict=True)
+            (plot.left, short(y), WIDTH, minor(k, 1), plot.left - 8, short(y + 4), text)
+            for k, text in enumerate(plot.ticks)
+            for y in [FLOOR - (FLOOR - TOP) * k / 4]
         ),
     )
     return format_html(
-        '<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}<path class="base" d="M{} {}H{}"/>{}</svg>',
+        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}{}{}<path class="base" d="M{} {}H{}"/>{}</svg>',
         *(WIDTH, HEIGHT, label, grid, drawing, buckets, plot.left, FLOOR, WIDTH, over),
     )
 

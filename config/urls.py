@@ -14,7 +14,7 @@ from django_ratelimit.decorators import ratelimit
 
 from common.ids import converter
 from common.limiter import client_bucket
-from config import preferences, views
+from config import preferences, styleguide, views
 
 PREFIXES = "usr org mbr key mdl ver prc end req bud msg fam cod evt rev dep inv"
 for prefix in PREFIXES.split():
@@ -45,7 +45,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("theme/<str:value>", views.theme, name="theme"),
     path("settings/preferences", preferences.preferences, name="preferences"),
-    path("_components/", views.components, name="components"),
+    path("_components/", styleguide.components, name="components"),
     *(pattern for module in modules for pattern in module.pages),
     path("", include(([pattern for module in modules for pattern in module.api], "api"))),
     public_form("accounts/signup/", account.signup, "account_signup"),

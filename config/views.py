@@ -4,13 +4,11 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django import forms
 from django.conf import settings
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from accounts import services as accounts
@@ -24,7 +22,6 @@ from common.policy import actor_of
 from config import snippets
 from config.context import THEMES
 from config.preferences import remember
-from config.templatetags.site import ICONS
 from marketplace.models import AIModel, Category
 
 POPULAR_MODELS = 6
@@ -90,52 +87,3 @@ def theme(request: HttpRequest, value: str) -> HttpResponse:
     response = HttpResponseRedirect(target)
     remember(response, "theme", "" if value == "auto" else value)
     return response
-
-
-class ExampleForm(forms.Form):
-    """Every kind of field, for the style guide."""
-
-    name = forms.CharField(label=_("Name"), help_text=_("What you will recognise it by."))
-    limit = forms.DecimalField(label=_("Monthly limit"), required=False, help_text=_("Requests stop at this amount."))
-    category = forms.ChoiceField(label=_("Task"), choices=Category.choices)
-    mode = forms.ChoiceField(label=_("Mode"), widget=forms.RadioSelect, choices=[("live", "Live"), ("test", "Test")])
-    text = forms.CharField(label=_("Text"), widget=forms.Textarea)
-    stream = forms.BooleanField(label=_("Stream the answer"), required=False)
-
-
-@require_safe
-def components(request: HttpRequest) -> HttpResponse:
-    """Every component in both themes: where to look before making a new one. In DEBUG only."""
-    if not settings.DEBUG:
-        raise Http404
-    context = {
-        "sides": [
-            {
-                "theme": theme_name,
-                "form": ExampleForm(prefix=theme_name),
-                "wrong": ExampleForm({f"{theme_name}-w-limit": "x"}, prefix=f"{theme_name}-w"),
-            }
-            for theme_name in THEMES
-        ],
-        "cells": [
-            {"label": "Input", "per": "per M", "value": "$0.40"},
-            {"label": "Output", "per": "per M", "value": "$1.20"},
-            {"label": "First token", "per": "p50", "value": "412", "unit": "ms"},
-            {"label": "Version", "value": "1.2.0"},
-        ],
-        "items": [
-            {"label": "Overview", "href": "#overview", "current": True, "count": None},
-            {"label": "Versions", "href": "#versions", "count": 4},
-        ],
-        "crumbs": [{"label": "Models", "href": "/models"}, {"label": "acme", "href": "#"}, {"label": "aurora-70b"}],
-        "tabs": snippets.call_tabs(settings.SITE_URL, "acme/aurora-70b", Category.CHAT),
-        "labels": [f"{day} Oct" for day in range(1, 31)],
-        "series": [
-            ("acme/aurora-70b", [10 + day * 7 % 13 for day in range(30)]),
-            ("acme/embed", [3 + day * 5 % 7 for day in range(30)]),
-        ],
-        "icons": list(ICONS),
-        "values": [3, 4, 8, 5, 9, 12, 7, 11],
-        "days": ["none"] * 6 + ["ok"] * 60 + ["warn", "bad"] + ["ok"] * 22,
-    }
-    return render(request, "config/components.html", context)

@@ -1,11 +1,11 @@
-"""The frame: start page, theme, style guide, error pages; nothing inline anywhere."""
+"""The frame: start page, theme, error pages; nothing inline anywhere."""
 
 import re
 from html.parser import HTMLParser
 
 import pytest
 from django.template.loader import render_to_string
-from django.test import Client, RequestFactory, override_settings
+from django.test import Client, RequestFactory
 
 from accounts.models import Membership, Organization, User
 from marketplace.models import AIModel, ModelVersion, Price
@@ -135,15 +135,6 @@ def test_there_are_two_themes(client: Client):
     client.cookies["theme"] = '"><script>'
     assert client.get("/theme/purple").status_code == 404
     assert "data-theme=" not in client.get("/docs/errors").content.decode().partition(">")[0]
-
-
-def test_the_style_guide_is_for_development(client: Client):
-    assert client.get("/_components/").status_code == 404
-    with override_settings(DEBUG=True):
-        answer = client.get("/_components/")
-    html = answer.content.decode()
-    Page(html).check()
-    assert 'data-theme="dark"' in html
 
 
 @pytest.mark.parametrize("status", STATUSES)
