@@ -1,0 +1,260 @@
+"""Every page there is, from the resolver: who should get which answer, and the states worth a look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.test import RequestFactory
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from common.policy import Policy, find_policy
+from tests.pages.visitor import PASSWORD, ROLES, Visitor, Visitors
+
+# --- What stands in the place of a parameter: words, or in braces the kind of an object ---
+ARGUMENTS = {
+    "<str:value>": "dark",
+    "<slug:publisher>": "demo",
+    "<str:slug>": "eliza",
+    "<path:slug>": "demo/eliza",
+    "<str:ref>": "demo:eliza",
+    "<key:id>": "{key}",
+    "<req:id>": "{req}",
+}
+# Of addresses where that does not lead to a page.
+PATHS = {
+    "publisher": "/publishers/demo",
+    "dev-mail-message": "/dev/mail/{mail}",
+    "account_reset_password_from_key": "{reset}",
+    "admin:app_list": "/admin/accounts/",
+    "admin:jsi18n": "/admin/jsi18n/",
+    "admin:view_on_site": "/admin/r/1/00000000-0000-0000-0000-000000000000/",
+    "admin:autocomplete": "/admin/autocomplete/?app_label=apikeys&model_name=apikey&field_name=user",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One name of the resolver. `route` is None where the tables above do not say what to put in."""
+
+    name: str
+    route: str | None
+    view: Callable[..., Any]
+
+    @property
+    def policy(self) -> Policy:
+        found = find_policy(self.name)
+        assert found is not None, f"{self.name} has no access policy"
+        return found
+
+    @property
+    def kind(self) -> str:
+        """api, admin or page."""
+        if self.name.startswith("admin:"):
+            return "admin"
+        return "api" if self.name.startswith("api:") and self.name != "api:docs" else "page"
+
+    def path(self, visitors: Visitors, role: str) -> str:
+        assert self.route is not None, f"Say in tests/pages/site.py what stands in the address of {self.name}."
+        return re.sub(r"{([\w/]+)}", lambda found: visitors.object(role, found[1]), self.route)
+
+
+def addresses() -> dict[str, Address]:
+    """By name. Of two patterns of one name the first answers; what has no name only catches what others leave."""
+    found: dict[str, Address] = {}
+    for name, pattern, view in _walk(get_resolver()):
+        found.setdefault(name, Address(name, _route(name, pattern), view))
+    return found
+
+
+def _walk(resolver: URLResolver, pattern: str = "", namespace: str = "") -> Iterator[tuple[str, str, Callable]]:
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            inner = f"{namespace}{entry.namespace}:" if entry.namespace else namespace
+            yield from _walk(entry, pattern + str(entry.pattern), inner)
+        elif isinstance(entry, URLPattern) and entry.name:
+            yield namespace + entry.name, f"/{pattern}{entry.pattern}", entry.callback
+
+
+def _route(name: str, pattern: str) -> str | None:
+    if name in PATHS:
+        return PATHS[name]
+    if of_admin := re.fullmatch(r"admin:([a-z]+)_([a-z]+)_[a-z]+", name):
+        pattern = pattern.replace("<path:object_id>", f"{{{of_admin[1]}/{of_admin[2]}}}")
+    for parameter, value in ARGUMENTS.items():
+        pattern = pattern.replace(parameter, value)
+    return None if re.search(r"[<>()^]", pattern) else pattern
+
+
+# --- Who gets which answer ---
+
+# What the policy does not say: pages in the middle of something, addresses that only lead on, and the like. One status
+# for everybody whom the policy lets in, or one by role.
+OUTCOMES: dict[str, int | dict[str, int]] = {
+    "theme": 302,
+    "components": 404,  # in DEBUG alone
+    "account_login": {"consumer": 302, "developer": 302, "staff": 302},
+    "account_signup": {"consumer": 302, "developer": 302, "staff": 302},
+    "account_logout": {"anonymous": 302},
+    "account_email_verification_sent": 302,
+    "account_confirm_login_code": 302,
+    "account_set_password": 302,  # for people who have none
+    "account_reset_password_from_key": 302,  # takes the key out of the address first
+    "mfa_authenticate": 302,
+    "mfa_reauthenticate": 302,
+    "mfa_deactivate_totp": 404,  # for people who switched it on
+    "mfa_view_recovery_codes": 404,
+    "mfa_download_recovery_codes": 404,
+    "api:key-rotate": 405,
+    "api:model-endpoint": {"consumer": 403},  # somebody else's
+    "admin:login": {"anonymous": 302, "consumer": 403, "developer": 403, "staff": 302},
+    "admin:logout": {"anonymous": 302, "consumer": 302, "developer": 302, "staff": 405},
+    "admin:view_on_site": 404,
+}
+
+
+def expected_status(address: Address, role: str) -> int:
+    """Of a GET by a person in a session."""
+    outcome = OUTCOMES.get(address.name)
+    if isinstance(outcome, dict):
+        outcome = outcome.get(role)
+    if address.policy.staff_only and role not in ("anonymous", "staff"):
+        return 404
+    if is_post_only(address) or (address.kind == "api" and outcome == 405):
+        return 405  # said before anybody is asked who they are
+    if role == "anonymous" and not address.policy.is_open("GET"):
+        return 401 if address.kind == "api" else 302
+    if outcome is None and role == "staff" and address.kind == "admin":
+        return 200 if admin_allows(address.name) else 403
+    return outcome or 200
+
+
+def is_post_only(address: Address) -> bool:
+    of_rest = getattr(address.view, "cls", None)
+    return of_rest is not None and not hasattr(of_rest, "get")
+
+
+def admin_allows(name: str) -> bool:
+    """Whether this page of the admin is there for staff who may do everything; some tables are only to be read."""
+    found = re.fullmatch(r"admin:([a-z]+)_([a-z]+)_(add|change|delete|changelist|history)", name)
+    if found is None:
+        return True
+    model_admin = admin.site._registry[apps.get_model(found[1], found[2])]
+    request = RequestFactory().get("/")
+    request.user = get_user_model()(is_active=True, is_staff=True, is_superuser=True)
+    asked = {"add": model_admin.has_add_permission, "delete": model_admin.has_delete_permission}
+    return asked.get(found[3], model_admin.has_view_permission)(request)
+
+
+# --- What is looked at: each page as whoever needs the fewest rights, and states that addresses do not show ---
+
+NOT_PAGES = {"livez", "readyz", "mfa_download_recovery_codes", "admin:jsi18n", "admin:autocomplete"}
+Prepared = tuple[Visitor, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A page in one state. `fields`: its form, filled in like that and sent, leads there."""
+
+    name: str
+    role: str = "anonymous"
+    path: str | Callable[[Visitors], Prepared] = ""
+    status: int = 200
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def prepare(self, visitors: Visitors) -> Prepared:
+        """Who goes where to see it."""
+        if callable(self.path):
+            return self.path(visitors)
+        path = re.sub(r"{([\w/]+)}", lambda found: visitors.object(self.role, found[1]), self.path)
+        return visitors.get(self.role), path
+
+
+def after_sign_up(visitors: Visitors) -> Prepared:
+    visitor = Visitor(visitors.stack.url)
+    email = f"signing-up-{visitors.unique}-{visitors.count()}@example.org"
+    answer = visitor.submit("/accounts/signup/", name="Ines", email=email, password1=PASSWORD)
+    return visitor, answer.headers["location"]
+
+
+def second_step(visitors: Visitors) -> Prepared:
+    guarded = visitors.get("guarded")
+    visitor = Visitor(guarded.url, email=guarded.email, password=guarded.password)
+    return visitor, visitor.log_in().headers["location"]
+
+
+def new_password(visitors: Visitors) -> Prepared:
+    visitor = Visitor(visitors.stack.url)
+    return visitor, visitor.get(visitors.object("anonymous", "reset")).headers["location"]
+
+
+def used_link(visitors: Visitors) -> Prepared:
+    return Visitor(visitors.stack.url), "/accounts/password/reset/key/1-abcdef-0123456789abcdef/"
+
+
+def style_guide(visitors: Visitors) -> Prepared:
+    return Visitor(visitors.debug_url), "/_components/"
+
+
+def with_theme(visitors: Visitors) -> Prepared:
+    return Visitor(visitors.stack.url, cookies={"theme": "dark"}), "/models"
+
+
+MODELS = ("sentiment", "language-id", "embed", "aurora-70b", "lumen-image", "clarion", "cantor-voice")
+STATES = (
+    Sight("style guide", path=style_guide),
+    Sight("theme by cookie", path=with_theme),
+    Sight("home of a consumer", "consumer", "/"),
+    Sight("home of a newcomer", "newcomer", "/"),
+    Sight("home of staff", "staff", "/"),
+    *(Sight(f"model {slug}", "anonymous", f"/models/demo/{slug}") for slug in MODELS),
+    *(Sight(f"playground of {slug}", "consumer", f"/models/demo/{slug}/playground") for slug in MODELS),
+    Sight("model for a consumer", "consumer", "/models/demo/eliza"),
+    Sight("model for its publisher", "developer", "/models/demo/eliza"),
+    Sight("models found", path="/models?q=text&category=text-classification"),
+    Sight("no model found", path="/models?q=xyzzyx"),
+    Sight("models for a consumer", "consumer", "/models?sort=name"),
+    Sight("no such page", path="/no/such/page", status=404),
+    Sight("no such model", path="/models/demo/none", status=404),
+    Sight("no such key", "consumer", "/keys/key_00000000000000000000000000", status=404),
+    Sight("no keys yet", "newcomer", "/keys"),
+    Sight("no usage yet", "newcomer", "/usage"),
+    Sight("form for a new key", "consumer", "/keys?new"),
+    Sight("keys of a developer", "developer", "/keys"),
+    Sight("log-in refused", path="/accounts/login/", fields=(("login", "nobody@example.org"), ("password", "wrong"))),
+    Sight("sign-up refused", path="/accounts/signup/", fields=(("email", "no address"), ("password1", "1234"))),
+    Sight("code after sign-up", path=after_sign_up),
+    Sight("code refused", path=after_sign_up, fields=(("code", "WRONG1"),)),
+    Sight("second step of the log-in", path=second_step),
+    Sight("second step refused", path=second_step, fields=(("code", "000000"),)),
+    Sight("new password", path=new_password),
+    Sight("new password refused", path=new_password, fields=(("password1", "short"),)),
+    Sight("used reset link", path=used_link),
+    Sight("second factor", "guarded", "/accounts/2fa/"),
+    Sight("recovery codes", "guarded", "/accounts/2fa/recovery-codes/"),
+    Sight("new recovery codes", "guarded", "/accounts/2fa/recovery-codes/generate/"),
+    Sight("second factor off", "guarded", "/accounts/2fa/totp/deactivate/"),
+    Sight("second factor again", "guarded", "/accounts/2fa/reauthenticate/"),
+    Sight("key refused", "consumer", "/keys?new", 422, (("name", ""),)),
+    Sight("key made", "consumer", "/keys?new", fields=(("name", "Checks of the pages"),)),
+)
+
+
+def sights() -> list[Sight]:
+    """Everything that Chromium looks at."""
+    found = []
+    for address in addresses().values():
+        if address.kind == "api" or address.name in NOT_PAGES:
+            continue
+        role = next((role for role in ROLES if expected_status(address, role) == 200), None)
+        if role is not None:
+            found.append(Sight(address.name, role, address.route or ""))
+    return sorted(found, key=lambda sight: sight.name) + list(STATES)

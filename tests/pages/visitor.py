@@ -1,0 +1,298 @@
+"""People who look at the pages, over plain HTTP: sessions, and the objects that their pages are about."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+import secrets
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from tests import client
+from tests.pages.html import Element, Page
+
+PASSWORD = "a long way to Tipperary"
+ROLES = ("anonymous", "consumer", "developer", "staff")
+FRESH_SECONDS = 150  # the password that was confirmed counts for 300
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: dict[str, str]  # names in lower case
+    body: bytes
+    path: str
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
+
+    @property
+    def is_html(self) -> bool:
+        return self.headers.get("content-type", "").startswith("text/html") and bool(self.body)
+
+    @property
+    def page(self) -> Page:
+        return Page(self.text)
+
+
+@dataclass
+class Visitor:
+    """Somebody with a cookie jar."""
+
+    url: str
+    role: str = "anonymous"
+    email: str = ""
+    password: str = ""
+    cookies: dict[str, str] = field(default_factory=dict)
+    logged_in_at: float = 0
+
+    def send(self, method: str, path: str, form: dict[str, str] | None = None, **headers: str) -> Answer:
+        """Header names are written with underscores. Redirects are not followed."""
+        address = urlsplit(self.url)
+        sent = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Host": address.netloc}
+        sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        if form is not None:
+            sent |= {"Content-Type": "application/x-www-form-urlencoded", "Origin": self.url, "Referer": self.url}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        connection = HTTPConnection(address.hostname or "", address.port, timeout=60)
+        try:
+            connection.request(method, path, None if form is None else urlencode(form), sent)
+            response = connection.getresponse()
+            for cookie in response.headers.get_all("Set-Cookie") or ():
+                name, _, value = cookie.partition(";")[0].partition("=")
+                self.cookies.pop(name, None)
+                if value not in ("", '""'):
+                    self.cookies[name] = value
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read(), path)
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.send("GET", path, **headers)
+
+    def submit(self, path: str, **fields: str) -> Answer:
+        """Open the page and send its form that has these fields."""
+        return self.fill(self.get(path), **fields)
+
+    def fill(self, shown: Answer, **fields: str) -> Answer:
+        """Send the form of a page that was shown, the rest of it as it stands there."""
+        assert shown.is_html, (shown.path, shown.status, shown.headers)
+        form = form_with(shown.page, *fields)
+        values = values_of(form) | fields
+        target = urljoin(shown.path, form.get("action") or shown.path)
+        if form.get("method").lower() == "post":
+            return self.send("POST", target, values)
+        return self.get(f"{target.partition('?')[0]}?{urlencode(values)}")
+
+    def log_in(self) -> Answer:
+        answer = self.submit("/accounts/login/", login=self.email, password=self.password)
+        assert answer.status == 302, answer.text[:2000]
+        return answer
+
+    def confirm(self) -> None:
+        """Type the password once more, as pages about the account's safety ask everybody to."""
+        answer = self.submit("/accounts/reauthenticate/", password=self.password)
+        assert answer.status == 302, answer.text[:2000]
+        self.logged_in_at = time.monotonic()
+
+
+def form_with(page: Page, *names: str) -> Element:
+    """The first form that has fields of all these names."""
+    for form in page.find("form"):
+        if set(names) <= {one.get("name") for one in form.descendants()}:
+            return form
+    raise AssertionError(f"no form has the fields {names}")
+
+
+def values_of(form: Element) -> dict[str, str]:
+    """What a browser would send of an untouched form."""
+    values = {}
+    for one in form.descendants():
+        name, kind = one.get("name"), one.get("type").lower()
+        if not name or "disabled" in one.attributes:
+            continue
+        if one.tag == "textarea":
+            values[name] = one.text
+        elif one.tag == "select":
+            options = [each for each in one.descendants() if each.tag == "option"]
+            chosen = next((each for each in options if "selected" in each.attributes), options[0] if options else None)
+            if chosen is not None:
+                values[name] = chosen.get("value") if "value" in chosen.attributes else chosen.text
+        elif one.tag == "input" and kind in ("checkbox", "radio"):
+            if "checked" in one.attributes:
+                values[name] = one.get("value") or "on"
+        elif one.tag == "input" and kind not in ("submit", "button", "reset", "image", "file"):
+            values[name] = one.get("value")
+    return values
+
+
+def one_time_code(secret: str) -> str:
+    """RFC 6238, as an authenticator app shows it now."""
+    digest = hmac.new(base64.b32decode(secret), struct.pack(">Q", int(time.time()) // 30), "sha1").digest()
+    offset = digest[-1] & 15
+    return f"{(int.from_bytes(digest[offset : offset + 4]) & 0x7FFFFFFF) % 10**6:06d}"
+
+
+class Visitors:
+    """Everyone whom the checks need, made when first asked for."""
+
+    def __init__(self, stack: Any) -> None:
+        self.stack, self.unique = stack, secrets.token_hex(4)
+        self.known: dict[str, Visitor] = {}
+        self.objects: dict[tuple[str, str], str] = {}
+        self.totp_secret = ""
+        self._counted = 0
+        self._debug_url = ""
+        self.spent_codes: set[str] = set()
+
+    def get(self, role: str) -> Visitor:
+        """In a session that is fresh enough for pages which ask who is there. `url` may be changed in a copy only."""
+        visitor = self.known.get(role)
+        if visitor is None:
+            visitor = self.known[role] = self._make(role)
+        elif visitor.email and time.monotonic() - visitor.logged_in_at > FRESH_SECONDS:
+            visitor.cookies.clear()
+            self._enter(visitor)
+        return visitor
+
+    def count(self) -> int:
+        """One more each time, for names that must not collide."""
+        self._counted += 1
+        return self._counted
+
+    @property
+    def debug_url(self) -> str:
+        """A process of the same instance with DEBUG, which has a style guide."""
+        self._debug_url = self._debug_url or self.stack.start_gateway(DEBUG="true")
+        return self._debug_url
+
+    def _make(self, role: str) -> Visitor:
+        if role in ("newcomer", "guarded"):
+            visitor = Visitor(self.stack.url, role, f"{role}-{self.unique}@example.org", PASSWORD)
+            client.sign_up(self.stack, visitor.email, password=PASSWORD, name="Nora Newcomer")
+        elif role == "anonymous":
+            return Visitor(self.stack.url)
+        else:
+            person = self.stack.demo["users"][role]
+            visitor = Visitor(self.stack.url, role, person["email"], person["password"])
+        self._enter(visitor)
+        if role == "guarded":
+            self._guard(visitor)
+        return visitor
+
+    def _enter(self, visitor: Visitor) -> None:
+        visitor.log_in()
+        if visitor.role == "guarded" and self.totp_secret:
+            answer = visitor.submit("/accounts/2fa/authenticate/", code=self.next_code())
+            assert answer.status == 302, answer.text[:2000]
+        visitor.confirm()
+
+    def _guard(self, visitor: Visitor) -> None:
+        """Switch the second factor on."""
+        shown = visitor.get("/accounts/2fa/totp/activate/")  # with a new secret each time
+        found = re.search(r"\b[A-Z2-7]{32}\b", shown.text)
+        assert found is not None, shown.text
+        self.totp_secret = found[0]
+        answer = visitor.fill(shown, code=self.next_code())
+        assert answer.status == 302, answer.text[:2000]
+
+    def next_code(self) -> str:
+        """A code of now that was not used before: each is good for one use."""
+        while (code := one_time_code(self.totp_secret)) in self.spent_codes:
+            time.sleep(1)
+        self.spent_codes.add(code)
+        return code
+
+    # --- Objects that addresses name ---
+
+    def object(self, role: str, kind: str) -> str:
+        """The id of an object of this kind that the role may see; for the anonymous, somebody's."""
+        role = "consumer" if role == "anonymous" else role
+        if (role, kind) not in self.objects:
+            find: Callable[[str], None] = getattr(self, f"_find_{kind}", self._find_in_admin(kind))
+            find(role)
+        return self.objects[role, kind]
+
+    def _find_key(self, role: str) -> None:
+        """A key, and a call that was made with it."""
+        visitor = self.get(role)
+        api = client.Client(self.stack.url)
+        login = api.post("/api/auth/login", {"email": visitor.email, "password": visitor.password})
+        assert login.status == 200, login
+        person = client.Client(self.stack.url, login.json["access"])
+        made = person.post("/api/keys", {"name": f"Checks of the pages {self.unique}"})
+        assert made.status == 201, made
+        self.objects[role, "key"] = made.json["id"]
+        called = client.Client(self.stack.url, made.json["key"]).post(
+            "/v1/chat/completions", {"model": "demo/eliza", "messages": [{"role": "user", "content": "I feel fine."}]}
+        )
+        assert called.status == 200, called
+        self.objects[role, "req"] = called.headers["x-request-id"]
+
+    _find_req = _find_key
+
+    def _find_mail(self, role: str) -> None:
+        self.get("newcomer")
+        self.objects[role, "mail"] = max(path.name for path in self.stack.mail_dir.glob("*.eml"))
+
+    def _find_reset(self, role: str) -> None:
+        """The address in a mail that lets somebody set a new password; to log in would make it worthless."""
+        email = f"forgetful-{self.unique}-{self.count()}@example.org"
+        client.sign_up(self.stack, email, password=PASSWORD)
+        mails = len(self.stack.mails(email))
+        Visitor(self.stack.url).submit("/accounts/password/reset/", email=email)
+        mail = self.stack.wait_for_mail(email, after=mails)
+        found = re.search(r"/accounts/password/reset/key/\S+", mail.get_body(("plain",)).get_content())
+        assert found is not None
+        self.objects[role, "reset"] = found[0]
+
+    def _find_in_admin(self, kind: str) -> Callable[[str], None]:
+        """`app/model`: the first object that the admin lists."""
+
+        def find(role: str) -> None:
+            for made in MAKERS.get(kind, ()):
+                made(self)
+            listed = self.get("staff").get(f"/admin/{kind}/").page
+            links = [one.get("href") for one in listed.find("a")]
+            found = [
+                match[1] for link in links if (match := re.fullmatch(rf"/admin/{kind}/([^/]+)/change/(?:\?.*)?", link))
+            ]
+            assert found, f"The admin lists no {kind}: say in MAKERS how one comes about."
+            self.objects[role, kind] = found[0]
+
+        return find
+
+
+def make_group(visitors: Visitors) -> None:
+    visitors.get("staff").submit("/admin/auth/group/add/", name=f"Group {visitors.unique}")
+
+
+def make_authenticator(visitors: Visitors) -> None:
+    visitors.get("guarded")
+
+
+def make_email_code(visitors: Visitors) -> None:
+    """Somebody who signed up and has not yet confirmed."""
+    body = {"email": f"pending-{visitors.unique}@example.org", "password": PASSWORD, "name": "Pending"}
+    assert client.Client(visitors.stack.url).post("/api/auth/register", body).status == 202
+
+
+def make_refresh_family(visitors: Visitors) -> None:
+    visitors.object("consumer", "key")  # logs in by the API
+
+
+# How the objects come about that the demo does not hold.
+MAKERS: dict[str, tuple[Callable[[Visitors], None], ...]] = {
+    "auth/group": (make_group,),
+    "mfa/authenticator": (make_authenticator,),
+    "accounts/emailcode": (make_email_code,),
+    "accounts/refreshfamily": (make_refresh_family,),
+    "billing/usageevent": (make_refresh_family,),
+}
