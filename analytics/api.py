@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
 from django.http import HttpResponse
@@ -13,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from analytics.querysets import totals, usage
-from analytics.serializers import UsageQuery, bucket_out, csv_row, read_period
+from analytics.serializers import UsageQuery, bucket_out, csv_response, csv_row, read_period
 from common import clock
 from common.rest import APIView, Negotiation
 
@@ -51,15 +49,3 @@ class Usage(APIView):
                 "totals": bucket_out(dict(totals(organization, period))),
             }
         )
-
-
-def csv_response(rows: list[dict[str, Any]], name: str) -> HttpResponse:
-    """The rows with a header line; an empty list is a file without lines."""
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), quoting=csv.QUOTE_MINIMAL)
-        writer.writeheader()
-        writer.writerows(rows)
-    response = HttpResponse(text.getvalue(), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypedDict
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.db.models import CharField, Count, F, Q, Sum, Value
-from django.db.models.functions import Concat, TruncDay, TruncHour, TruncMonth
+from django.contrib.postgres.aggregates import BoolOr
+from django.db.models import Aggregate, CharField, Count, DateTimeField, F, Func, IntegerField, Q, Sum, Value
+from django.db.models.functions import Concat, Greatest, Least
 
 from accounts.models import Organization
 from gateway.models import Invocation
+from marketplace.models import MIN_SAMPLES
 
-TRUNCATIONS = {"hour": TruncHour, "day": TruncDay, "month": TruncMonth}
-GRANULARITIES = (*TRUNCATIONS, "total")
+GRANULARITIES = ("hour", "day", "month", "total")
 
 #: Dimension -> the columns that stand for it in a bucket.
 DIMENSIONS: dict[str, dict[str, Any]] = {
@@ -37,6 +40,11 @@ FIGURES = {
     "cost_nano": Sum("cost_nano", default=0),
 }
 
+#: What stands for calls of the playground, which are made without a key.
+PLAYGROUND = "playground"
+OK, ERROR, RUNNING = "ok", "error", "running"
+ANSWERED = Q(http_status__lt=400)
+
 
 class Figures(TypedDict):
     """What one bucket adds up to; the cost in nano-units."""
@@ -51,6 +59,38 @@ class Figures(TypedDict):
 NOTHING: Figures = {"calls": 0, "errors": 0, "input_tokens": 0, "output_tokens": 0, "cost_nano": 0}
 
 
+class DateTrunc(Func):
+    """The start of an instant's hour, day or month in a time zone: an instant again.
+
+    Not Django's `Trunc`, which goes through local time and so takes the hour that a clock change repeats for one.
+    """
+
+    function = "date_trunc"
+    output_field = DateTimeField()
+
+    def __init__(self, granularity: str, instant: Any, zone: ZoneInfo) -> None:
+        super().__init__(Value(granularity), instant, Value(zone.key))
+
+
+class Percentile(Aggregate):
+    """The value that this share of the values does not exceed."""
+
+    function = "percentile_disc"
+    template = "%(function)s(%(share)s) WITHIN GROUP (ORDER BY %(expressions)s)"
+    output_field = IntegerField()
+
+    def __init__(self, expression: str, share: float, **extra: Any) -> None:
+        super().__init__(expression, share=share, **extra)
+
+
+#: How long answered calls took. A failure that comes at once makes no model fast.
+LATENCY = {
+    "samples": Count("latency_ms", filter=ANSWERED),
+    "p50": Percentile("latency_ms", 0.5, filter=ANSWERED),
+    "p95": Percentile("latency_ms", 0.95, filter=ANSWERED),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Period:
     """`[start, end)` in the reporting time zone, cut into hours, days, months or not at all."""
@@ -63,11 +103,20 @@ class Period:
     def starts(self) -> Iterator[datetime]:
         """The start of every bucket: the first is `start` itself, the others lie on the clock of the zone."""
         at = self.start.astimezone(self.zone)
-        while at < self.end:
+        while at.astimezone(UTC) < self.end:
             yield at
             if self.granularity == "total":
                 return
             at = next_boundary(at, self.granularity)
+
+    def whole(self) -> Period:
+        return replace(self, granularity="total")
+
+    def bucket(self) -> Any:
+        """The start of a call's bucket, in SQL. A call's id is a moment older than its start: none falls outside."""
+        last = self.end - timedelta(microseconds=1)
+        began = Greatest(Least(F("started_at"), Value(last)), Value(self.start))
+        return Greatest(DateTrunc(self.granularity, began, self.zone), Value(self.start))
 
 
 def next_boundary(at: datetime, granularity: str) -> datetime:
@@ -76,16 +125,53 @@ def next_boundary(at: datetime, granularity: str) -> datetime:
     if granularity == "hour":
         # In UTC, so that the hour that a clock change repeats or leaves out is right too.
         offset = timedelta(minutes=at.minute, seconds=at.second, microseconds=at.microsecond)
-        return (at.astimezone(ZoneInfo("UTC")) - offset + timedelta(hours=1)).astimezone(zone)
+        return (at.astimezone(UTC) - offset + timedelta(hours=1)).astimezone(zone)
     day = at.date() + timedelta(days=1)
     if granularity == "month":
         day = date(at.year + at.month // 12, at.month % 12 + 1, 1)
     return datetime.combine(day, time.min, tzinfo=zone)
 
 
-def totals(organization: Organization, period: Period) -> Figures:
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which of an organization's calls are meant; what is left out may be anything.
+
+    key: an id, or `PLAYGROUND`. status: `OK`, `ERROR`, `RUNNING`, an HTTP status or the code of an error.
+    """
+
+    model: UUID | None = None
+    key: UUID | str | None = None
+    status: str = ""
+
+    def of(self, calls: Any) -> Any:
+        if self.model is not None:
+            calls = calls.filter(ai_model_id=self.model)
+        if self.key is not None:
+            calls = calls.filter(api_key_id=None if self.key == PLAYGROUND else self.key)
+        return calls.filter(self._status()) if self.status else calls
+
+    def _status(self) -> Q:
+        match self.status:
+            case "ok":
+                return ANSWERED
+            case "error":
+                return Q(http_status__gte=400)
+            case "running":
+                return Q(state=Invocation.State.STARTED)
+        return Q(http_status=int(self.status)) if re.fullmatch("[0-9]{3}", self.status) else Q(error_code=self.status)
+
+
+EVERYTHING = Selection()
+
+
+def made(organization: Organization, period: Period, selection: Selection = EVERYTHING) -> Any:
+    """The organization's calls that began in the period, those under way too."""
+    return selection.of(Invocation.objects.of_organization(organization).during(period.start, period.end))
+
+
+def totals(organization: Organization, period: Period, selection: Selection = EVERYTHING) -> Figures:
     """The whole period in one sum."""
-    figures: Figures = _calls(organization, period).aggregate(**FIGURES)
+    figures: Figures = made(organization, period, selection).final().aggregate(**FIGURES)
     return figures
 
 
@@ -96,23 +182,75 @@ def usage(organization: Organization, period: Period, group_by: Sequence[str] = 
     the dearest first.
     """
     columns = {name: column for dimension in group_by for name, column in DIMENSIONS[dimension].items()}
-    calls = _calls(organization, period)
-    truncate = TRUNCATIONS.get(period.granularity)
-    if truncate is not None:
-        columns["start"] = truncate("started_at", tzinfo=period.zone)
+    calls = made(organization, period).final()
+    if period.granularity != "total":
+        columns["start"] = period.bucket()
     rows: list[dict[str, Any]]
     if columns:
         rows = list(calls.values(**columns).annotate(**FIGURES).order_by())
     else:
         rows = [dict(totals(organization, period))]
-    begin = period.start.astimezone(period.zone)
     for row in rows:
-        row["start"] = max(row.get("start", begin), begin)
+        row["start"] = row.get("start", period.start).astimezone(period.zone)
     if group_by:
-        return sorted(rows, key=lambda row: (row["start"], -row["cost_nano"], -row["calls"]))
-    found = {row["start"]: row for row in rows}
-    return [{**NOTHING, **found.get(start, {}), "start": start} for start in period.starts()]
+        return sorted(rows, key=lambda row: (row["start"].astimezone(UTC), -row["cost_nano"], -row["calls"]))
+    found = {row["start"].astimezone(UTC): row for row in rows}
+    return [{**NOTHING, **found.get(start.astimezone(UTC), {}), "start": start} for start in period.starts()]
 
 
-def _calls(organization: Organization, period: Period) -> Any:
-    return Invocation.objects.of_organization(organization).during(period.start, period.end).final()
+def by_model_and_time(organization: Organization, period: Period, selection: Selection) -> list[dict[str, Any]]:
+    """`ai_model_id`, `start`, `is_made_up` and figures of every bucket in which the model was called."""
+    calls = made(organization, period, selection).final().values("ai_model_id", start=period.bucket())
+    return list(calls.annotate(**FIGURES, is_made_up=BoolOr("is_demo")).order_by())
+
+
+def by_column(
+    organization: Organization, period: Period, selection: Selection, columns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Figures and latency of the whole period for every value of these columns."""
+    calls = made(organization, period, selection).final().values(*columns)
+    return [_measured(row) for row in calls.annotate(**FIGURES, **LATENCY).order_by()]
+
+
+def latency(organization: Organization, period: Period, selection: Selection) -> dict[datetime, dict[str, Any]]:
+    """`samples`, `p50` and `p95` of every bucket that has calls, by its start in UTC."""
+    calls = made(organization, period, selection).final().values(start=period.bucket())
+    return {row["start"].astimezone(UTC): _measured(row) for row in calls.annotate(**LATENCY).order_by()}
+
+
+def _measured(row: dict[str, Any]) -> dict[str, Any]:
+    """A percentile of a few calls says nothing: it is None."""
+    return row if row["samples"] >= MIN_SAMPLES else {**row, "p50": None, "p95": None}
+
+
+def listed(calls: Any) -> Any:
+    """With what a list shows of a call, and no more: a model's description may be long."""
+    shown = ("id", "state", "started_at", "http_status", "error_code", "latency_ms", "first_token_ms", "input_tokens")
+    more = ("output_tokens", "cost_nano", "mode", "is_demo", "api_key__name", "publisher__slug", "ai_model__slug")
+    return calls.select_related("publisher", "ai_model", "api_key").only(*shown, *more)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some calls, newest first. `newer` and `older`: the calls to go on from, None at the ends."""
+
+    calls: list[Invocation]
+    newer: UUID | None
+    older: UUID | None
+
+
+def page_of(calls: Any, *, before: UUID | None = None, after: UUID | None = None, size: int) -> Page:
+    """The newest calls, those just before a call or those just after it; by id, so that a late page costs no more."""
+    rows: list[Invocation]
+    if after is not None:
+        rows = list(calls.filter(id__gt=after).order_by("id")[: size + 1])
+        if len(rows) > size:
+            rows = rows[size - 1 :: -1]
+            return Page(rows, newer=rows[0].id, older=rows[-1].id)
+        before = None  # the newest page, which may have grown since
+    if before is not None:
+        calls = calls.filter(id__lt=before)
+    rows = list(calls.order_by("-id")[: size + 1])
+    older = rows[size - 1].id if len(rows) > size else None
+    rows = rows[:size]
+    return Page(rows, newer=rows[0].id if rows and before is not None else None, older=older)

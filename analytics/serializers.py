@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
+from django.http import HttpResponse
 from rest_framework import serializers
 
 from analytics.querysets import DIMENSIONS, GRANULARITIES, Period
@@ -95,7 +100,59 @@ def csv_row(row: dict[str, Any]) -> dict[str, Any]:
     """The same bucket, flat: cost as a decimal with its currency beside it, cells that spreadsheets do not execute."""
     shown = bucket_out(row)
     shown["cost"], shown["currency"] = amount(row["cost_nano"]), settings.CURRENCY
-    return {name: _plain_cell(value) for name, value in shown.items()}
+    return _plain(shown)
+
+
+# --- The rows of the usage page as CSV ---
+
+
+def group_row(row: Mapping[str, Any], group: str, period: Period) -> dict[str, Any]:
+    """A row of the table: what was grouped by, the period, the figures."""
+    if group == "model":
+        who = {"model_id": row["ref"], "model": row["name"]}
+    elif group == "key":
+        who = {"key_id": row["api_key_id"] and row["ref"], "key": row["name"]}
+    else:
+        who = {"status": row["http_status"], "error_code": row["error_code"]}
+    when = {"from": _local(period.start, period), "to": _local(period.end, period)}
+    return _plain({**who, **when, **_figures(row), "p50_ms": row["p50"]})
+
+
+def model_row(row: Mapping[str, Any], names: Mapping[UUID, str], period: Period) -> dict[str, Any]:
+    """One model in one hour, day or month of a chart."""
+    id = row["ai_model_id"]
+    who = {"start": _local(row["start"], period), "model_id": encode("mdl", id), "model": names.get(id)}
+    return _plain({**who, **_figures(row)})
+
+
+def latency_row(start: datetime, row: Mapping[str, Any], period: Period) -> dict[str, Any]:
+    """How long calls took in one hour, day or month; empty where too few were answered."""
+    return {"start": _local(start, period), "answered": row["samples"], "p50_ms": row["p50"], "p95_ms": row["p95"]}
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {name: row[name] for name in FIGURES}
+    return shown | {"cost": amount(row["cost_nano"]), "currency": settings.CURRENCY}
+
+
+def _local(at: datetime, period: Period) -> str:
+    return at.astimezone(period.zone).isoformat(timespec="seconds")
+
+
+def csv_response(rows: list[dict[str, Any]], name: str) -> HttpResponse:
+    """The rows with a header line; an empty list is a file without lines."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), quoting=csv.QUOTE_MINIMAL)
+        writer.writeheader()
+        writer.writerows(rows)
+    response = HttpResponse(text.getvalue(), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain_cell(value) for name, value in row.items()}
 
 
 def _plain_cell(value: Any) -> Any:
