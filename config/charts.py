@@ -67,9 +67,8 @@ def bars(series: Sequence[Series], labels: Sequence[str], *, label: str, unit: s
     """
     check(series, len(labels))
     plot = Plot(len(labels), stacked_top(series), unit)
-    return draw(
-        plot, stack(series, plot, min(plot.step * 0.72, WIDEST)), dates(labels, plot), hits(series, labels, plot), label
-    )
+    columns = stack(series, plot, min(plot.step * 0.72, WIDEST))
+    return draw(plot, columns, dates(labels, plot), hits(series, labels, plot, sums=True), label)
 
 
 def hist(series: Sequence[Series], edges: Sequence[str], *, label: str, unit: str = "") -> SafeString:
@@ -124,7 +123,8 @@ def draw(plot: Plot, drawing: SafeString, buckets: SafeString, over: SafeString,
         ),
     )
     return format_html(
-        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}{}{}<path class="base" d="M{} {}H{}"/>{}</svg>',
+        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}{}{}'
+        '<path class="base" d="M{} {}H{}"/>{}</svg>',
         *(WIDTH, HEIGHT, label, grid, drawing, buckets, plot.left, FLOOR, WIDTH, over),
     )
 
@@ -156,16 +156,15 @@ def dates(labels: Sequence[str], plot: Plot) -> SafeString:
     )
 
 
-def hits(series: Sequence[Series], labels: Sequence[str], plot: Plot) -> SafeString:
-    """Invisible rectangles, one a bucket; charts.js shows the lines of their `data-tip`."""
-    tips = (
-        format_html_join(
-            SafeString("&#10;"),
-            "{}{}",
-            [(label, ""), *((f"{name} ", figure(values[i], plot.unit)) for name, values in series)],
-        )
-        for i, label in enumerate(labels)
-    )
+def hits(series: Sequence[Series], labels: Sequence[str], plot: Plot, *, sums: bool = False) -> SafeString:
+    """Invisible rectangles, one a bucket; charts.js shows the lines of their `data-tip`, the sum last."""
+    tips = []
+    for i, label in enumerate(labels):
+        values = [(name, values[i]) for name, values in series]
+        if sums and len(values) > 1:
+            values.append((_("Total"), sum(value or 0 for _name, value in values)))
+        told = [f"{name} {figure(value, plot.unit)}" for name, value in values]
+        tips.append(format_html_join(SafeString("&#10;"), "{}", ((line,) for line in (label, *told))))
     return format_html_join(
         "",
         '<rect class="hit" x="{}" y="0" width="{}" height="{}" data-tip="{}"/>',

@@ -67,6 +67,7 @@ def test_bars_stand_on_each_other_and_fill_the_axis_in_proportion():
     assert [float(bar["height"]) for bar in bars] == pytest.approx([FULL / 4 - 0.8, FULL * 3 / 4 - 0.8, FULL / 2 - 0.8])
     assert float(bars[1]["y"]) == charts.TOP, "the highest stack reaches the top of the axis"
     assert axis(svg) == ["$0", "$10", "$20", "$30", "$40"]
+    assert "1 Oct&#10;a $10.00&#10;b $30.00&#10;Total $40.00" in svg
 
 
 def test_lines_leave_a_gap_for_what_was_not_measured_and_a_dot_for_what_stands_alone():
