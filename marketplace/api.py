@@ -129,9 +129,7 @@ class Versions(OneModel):
         """The versions, the newest first; unpublished ones are shown to the publisher."""
         ai_model = self.find(ref)
         organization = self.actor.organization
-        versions = ai_model.versions.all()
-        if organization is None or organization.pk != ai_model.publisher_id:
-            versions = versions.filter(published_at__isnull=False)
+        versions = ai_model.versions.visible_to(organization)
         current_id = ai_model.current_version_id
         return page_response(
             self,

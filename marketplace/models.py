@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from common.ids import encode, uuid7
-from marketplace.querysets import PUBLIC_STATUSES, AIModelQuerySet, PriceQuerySet
+from marketplace.querysets import PUBLIC_STATUSES, AIModelQuerySet, PriceQuerySet, VersionQuerySet
 
 SEMVER = r"^(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})$"
 MEASURED_DAYS = 90  # of availability
@@ -165,6 +165,8 @@ class ModelVersion(models.Model):
     changelog = models.TextField(max_length=5_000, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = VersionQuerySet.as_manager()
 
     class Meta:
         constraints = [

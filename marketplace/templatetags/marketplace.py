@@ -2,32 +2,33 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from typing import Any
 
 from django import template
 from django.template import Context
 from django.urls import reverse
-from django.utils.formats import number_format
-from django.utils.text import slugify
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
-from common.money import display
+from common.policy import actor_of
 from common.problems import FieldError
-from marketplace.models import AIModel, Price
-from marketplace.services.forms import example_of_schema, faults_of_no_field, form_of_schema, parameters_of
+from marketplace.models import AIModel
+from marketplace.services.controls import controls_of as form_of_schema
+from marketplace.services.controls import faults_of_no_control as faults_of_no_field
+from marketplace.services.parameters import parameters_of
 from marketplace.services.schemas import Schema
+from marketplace.templatetags.plates import Cell as Cell
+from marketplace.templatetags.plates import card_cells, uptime_words
+from marketplace.templatetags.plates import plate_cells as plate_cells
+from marketplace.templatetags.words import availability_words, cost_words, price_words, state_of
+
+SHOWN_CAPABILITIES = 4  # in the header; all of them stand beside the text
 
 register = template.Library()
-
-
-class Cell(TypedDict, total=False):
-    """One figure of a plate (`components/plate.html`)."""
-
-    label: str
-    per: str
-    value: str
-    unit: str
+register.filter(price_words)
+register.filter(cost_words)
+register.filter(availability_words)
+register.filter(uptime_words)
 
 
 @register.inclusion_tag("components/mcard.html")
@@ -40,34 +41,66 @@ def model_card(ai_model: AIModel) -> dict[str, object]:
         "href": reverse("model", args=[publisher, ai_model.slug]),
         "text": ai_model.description,
         "task": ai_model.get_category_display(),
-        "cells": plate_cells(ai_model)[:3],
+        "cells": card_cells(ai_model),
         "rating": ai_model.rating,
         "reviews": ai_model.rating_count,
         "note": "" if ai_model.is_callable else _("Not callable"),
     }
 
 
-@register.inclusion_tag("components/plate.html")
-def model_plate(ai_model: AIModel) -> dict[str, object]:
-    """The full rating plate of a model's page."""
-    return {"cells": plate_cells(ai_model)}
+@register.inclusion_tag("marketplace/header.html", takes_context=True)
+def model_header(context: Context, ai_model: AIModel, tab: str = "overview") -> dict[str, object]:
+    """What stands at the top of every page about a model: crumbs, name, state, plate and tabs.
 
-
-@register.inclusion_tag("marketplace/header.html")
-def model_header(ai_model: AIModel) -> dict[str, object]:
-    """What stands at the top of every page about a model: crumbs, name, state, plate."""
+    tab: "overview", "playground", "api" or "versions".
+    """
     publisher = ai_model.publisher
+    address = [publisher.slug, ai_model.slug]
+    actor = actor_of(context["request"])
+    versions = ai_model.versions.visible_to(actor.organization, sees_all=actor.is_staff)
+    pages = {
+        "overview": (_("Overview"), reverse("model", args=address)),
+        "playground": (_("Playground"), reverse("playground", args=address)),
+        "api": (_("API"), reverse("model-api", args=address)),
+        "versions": (_("Versions"), reverse("model-versions-page", args=address)),
+    }
     return {
         "ai_model": ai_model,
+        "tab": tab,
         "slug": f"{publisher.slug}/{ai_model.slug}",
+        "state": state_of(ai_model),
+        "capabilities": ai_model.capabilities[:SHOWN_CAPABILITIES],
         "cells": plate_cells(ai_model),
         "crumbs": [
             {"label": _("Models"), "href": reverse("models")},
-            {"label": publisher.slug, "href": f"{reverse('models')}?publisher={publisher.slug}"},
+            {"label": publisher.slug, "href": reverse("publisher", args=[publisher.slug])},
             {"label": ai_model.slug},
         ],
-        "tone": {"published": "", "deprecated": "warn"}.get(ai_model.status, "info"),
+        "tabs": [
+            {
+                "label": label,
+                "href": href,
+                "current": name == tab,
+                "count": versions.count() if name == "versions" else None,
+            }
+            for name, (label, href) in pages.items()
+        ],
+        "playground": pages["playground"][1],
+        "is_signed_in": actor.user is not None,
     }
+
+
+@register.filter
+def first_paragraph(html: SafeString) -> SafeString:
+    """The paragraph that rendered Markdown begins with; nothing if it begins with something else."""
+    first, end, _rest = html.partition("</p>")
+    return mark_safe(first + end) if end and first.startswith("<p>") else SafeString("")
+
+
+@register.filter
+def after_first_paragraph(html: SafeString) -> SafeString:
+    """All but what `first_paragraph` takes."""
+    return mark_safe(html[len(first_paragraph(html)) :])
 
 
 @register.inclusion_tag("marketplace/form.html", takes_context=True)
@@ -93,78 +126,28 @@ def model_form(
 
 
 @register.inclusion_tag("marketplace/parameters.html")
-def model_parameters(schema: Schema, title: str) -> dict[str, object]:
-    """A schema's properties as a table, with the schema itself below it."""
+def model_parameters(schema: Schema, title: str, id: str, model: str = "") -> dict[str, object]:
+    """A schema's properties as a table, with the schema itself below it.
+
+    id: unique on the page. model: the name that the body must carry beside them, if it must.
+    """
     return {
         "title": title,
-        "id": f"schema-{slugify(title)}",
+        "id": id,
         "rows": parameters_of(schema),
-        "source": json.dumps(schema, indent=2, ensure_ascii=False),
+        "model": model,
+        "tabs": [{"label": "JSON", "language": "json", "source": _as_json(schema)}],
     }
 
 
 @register.filter
-def example_of(ai_model: AIModel) -> Any:
-    """An input that the model takes, for the snippets."""
-    return example_of_schema(ai_model.current_version.input_schema) if ai_model.current_version else None
-
-
-@register.filter
-def price_words(price: Price | None) -> str:
-    """A price as one sentence would have it: "$0.40 per million input tokens, $1.20 per million output tokens"."""
-    if price is None or not (parts := _price_parts(price)):
-        return _("Free")
-    return ", ".join(parts)
-
-
-def plate_cells(ai_model: AIModel) -> list[Cell]:
-    """The figures of a model in their fixed order: what it costs, then what it is."""
-    cells = _price_cells(ai_model.price) or [{"label": _("Price"), "value": _("Free")}]
-    if ai_model.current_version is not None:
-        cells.append({"label": _("Version"), "value": ai_model.current_version.version})
-    cells.append(
-        {"label": _("Deployments"), "value": str(number_format(ai_model.deployment_count, force_grouping=True))}
-    )
-    if ai_model.published_at is not None:
-        cells.append({"label": _("Listed since"), "value": f"{ai_model.published_at:%Y-%m-%d}"})
-    return cells
-
-
-def _price_cells(price: Price | None) -> list[Cell]:
-    if price is None:
+def example_tabs(schema: Schema) -> list[dict[str, str]]:
+    """The example that a schema itself gives, for `components/code.html`; none is made up."""
+    examples = schema.get("examples")
+    if not isinstance(examples, list) or not examples:
         return []
-    cells: list[Cell] = []
-    if price.input_nano_per_million:
-        cells.append({"label": _("Input"), "per": _("per M"), "value": _money(price, price.input_nano_per_million)})
-    if price.output_nano_per_million:
-        cells.append({"label": _("Output"), "per": _("per M"), "value": _money(price, price.output_nano_per_million)})
-    if price.per_call_nano:
-        cells.append({"label": _("Per call"), "value": _money(price, price.per_call_nano)})
-    if price.amount_nano:
-        label = _("Per month") if price.period == Price.Period.MONTHLY else _("Per year")
-        cells.append({"label": label, "value": _money(price, price.amount_nano)})
-    if price.included_calls:
-        cells.append({"label": _("Included"), "value": str(number_format(price.included_calls)), "unit": _("calls")})
-    return cells
+    return [{"label": "JSON", "language": "json", "source": _as_json(examples[0])}]
 
 
-def _price_parts(price: Price) -> list[str]:
-    parts = []
-    if price.amount_nano:
-        text = _("%(amount)s a month") if price.period == Price.Period.MONTHLY else _("%(amount)s a year")
-        parts.append(text % {"amount": _money(price, price.amount_nano)})
-    for nano, text in (
-        (price.per_call_nano, _("%(amount)s per call")),
-        (price.input_nano_per_million, _("%(amount)s per million input tokens")),
-        (price.output_nano_per_million, _("%(amount)s per million output tokens")),
-    ):
-        if nano:
-            parts.append(text % {"amount": _money(price, nano)})
-    if price.included_calls:
-        text = ngettext("%(count)s call included", "%(count)s calls included", price.included_calls)
-        parts.append(text % {"count": number_format(price.included_calls, force_grouping=True)})
-    return parts
-
-
-def _money(price: Price, nano: int) -> str:
-    return display(nano, price.currency)
+def _as_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
