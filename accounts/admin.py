@@ -9,7 +9,8 @@ from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AutocompleteSelect
-from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
+from django.contrib.auth.models import Permission
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -22,7 +23,6 @@ from common import clock
 from common.ids import encode
 from common.money import to_decimal, to_nano
 from common.staff import ReadOnlyAdmin, ReadOnlyInline, StaffAdmin, id_column, money_column
-
 
 USER_ID, ORGANIZATION_ID = id_column("usr"), id_column("org")
 
@@ -115,6 +115,11 @@ class UserAdmin(StaffAdmin):
 
     def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:
         return super().get_form(request, obj, change, **(kwargs if change else {**kwargs, "form": NewUserForm}))
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "user_permissions":  # each names its content type
+            kwargs.setdefault("queryset", Permission.objects.select_related("content_type"))
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
         return super().get_fieldsets(request, obj) if obj else ((None, {"fields": ("email", "name", "is_staff")}),)
@@ -231,9 +236,11 @@ class UsedUpFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> QuerySet[Budget]:
         if self.value() is None:
             return queryset
-        current = queryset.filter(pk__in=Budget.objects.in_force(clock.now()))
-        is_used_up = {"limit__lte": F("spent") + F("held")}
-        return current.filter(**is_used_up) if self.value() == "none" else current.exclude(**is_used_up)
+        at = clock.now()
+        used_up = Budget.objects.used_up(at)
+        if self.value() == "none":
+            return queryset.filter(pk__in=used_up)
+        return queryset.filter(pk__in=Budget.objects.in_force(at)).exclude(pk__in=used_up)
 
 
 class BudgetForm(forms.ModelForm):

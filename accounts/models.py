@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower, Now
@@ -100,6 +101,7 @@ class Organization(models.Model):
             models.CheckConstraint(condition=Q(slug__regex=r"^[a-z0-9](-?[a-z0-9])*$"), name="organization_slug_shape"),
             models.CheckConstraint(condition=~Q(name=""), name="organization_name_not_empty"),
         ]
+        indexes = [GinIndex(fields=["name"], name="organization_name_trigram", opclasses=["gin_trgm_ops"])]
 
     def __str__(self) -> str:
         return self.slug
@@ -134,7 +136,7 @@ class Membership(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.user_id} {self.role} of {self.organization_id}"
+        return encode("mbr", self.id)
 
 
 class Budget(models.Model):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import BaseUserManager
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,3 +49,7 @@ class BudgetQuerySet(models.QuerySet):
     def in_force(self, at: datetime) -> BudgetQuerySet:
         """Rows whose window holds `at` and that nobody has closed."""
         return self.filter(Q(ends_at=None) | Q(ends_at__gt=at), closed_at=None, starts_at__lte=at)
+
+    def used_up(self, at: datetime) -> BudgetQuerySet:
+        """Rows in force that leave nothing to reserve; credit that nobody was ever given is not used up."""
+        return self.in_force(at).filter(limit__lte=F("spent") + F("held")).exclude(purpose="credit", limit=0)

@@ -15,6 +15,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils import formats, timezone
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from common.ids import decode, encode, first_uuid
@@ -160,7 +161,7 @@ def id_column(prefix: str, column: str = "pk", description: Any = ID) -> Any:
     @admin.display(description=description, ordering=column)
     def shown(row: Any) -> str:
         id: UUID | None = getattr(row, column)
-        return "–" if id is None else encode(prefix, id)
+        return "–" if id is None else format_html("<code>{}</code>", encode(prefix, id))
 
     return shown
 

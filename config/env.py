@@ -95,6 +95,12 @@ def _origin(value: str) -> str:
     return value.rstrip("/")
 
 
+def _recipient(value: str) -> str:
+    if value and not re.fullmatch(r"[^\s@<>]+@[^\s@<>]+", value):
+        raise Fault("must be an address such as help@example.org")
+    return value
+
+
 def _postgresql(value: str) -> str:
     if not value.startswith(("postgresql://", "postgres://")):
         raise Fault("must begin with postgresql://")
@@ -181,6 +187,7 @@ TYPES: Mapping[str, Callable[[str], Any]] = {
     "PostgreSQL address": _postgresql,
     "Redis address": _redis,
     "mail address": _mail,
+    "recipient": _recipient,
     "keys": _keys(exact=False),
     "keys of 32 bytes": _keys(exact=True),
     "networks": _networks,
@@ -230,6 +237,15 @@ VARIABLES: tuple[Variable, ...] = (
         required_in_production=True,
     ),
     Variable(_SITE, "SITE_NAME", "text", "Agorai", "The name on pages and in mail."),
+    Variable(_SITE, "SITE_HEADLINE", "text", "", "The first words of the start page, in place of ours."),
+    Variable(_SITE, "SITE_INTRO", "text", "", "The sentence below them."),
+    Variable(
+        _SITE,
+        "SUPPORT_EMAIL",
+        "recipient",
+        "",
+        "Where people ask for help: a link at the foot of every page and mail. None by default.",
+    ),
     Variable(
         _SITE,
         "ALLOWED_HOSTS",

@@ -25,6 +25,9 @@ SECRET_KEY = values.SECRET_KEY
 SECRET_KEY_FALLBACKS = values.SECRET_KEY_FALLBACKS
 SITE_URL = values.SITE_URL
 SITE_NAME = values.SITE_NAME
+SITE_HEADLINE = values.SITE_HEADLINE
+SITE_INTRO = values.SITE_INTRO
+SUPPORT_EMAIL = values.SUPPORT_EMAIL
 SITE_HOST = urlsplit(SITE_URL).hostname
 IS_HTTPS = SITE_URL.startswith("https://")
 ALLOWED_HOSTS = values.ALLOWED_HOSTS or [SITE_HOST, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
@@ -68,7 +71,7 @@ INSTALLED_APPS = [
     "template_partials.apps.SimpleAppConfig",
     "csp",
     "djstripe",
-    "django.contrib.admin",
+    "config.site.StaffConfig",  # django.contrib.admin
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -334,6 +337,7 @@ DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 LANGUAGE_CODE = values.LANGUAGE_CODE
 LANGUAGES = [("en", "English")]
 LOCALE_PATHS = [BASE_DIR / "locale"]
+FORMAT_MODULE_PATH = ["config.formats"]
 TIME_ZONE = values.TIME_ZONE
 USE_I18N = USE_TZ = True
 

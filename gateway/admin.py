@@ -63,7 +63,7 @@ class InvocationAdmin(ReadOnlyAdmin):
         "http_status",
         money_column("cost_nano", _("cost")),
         "latency_ms",
-        "rule",
+        "rule_name",
     )
     list_filter = (DayFilter, FailureFilter, "state", "kind", ModeFilter, "is_streamed", "is_demo")
     list_select_related = ("organization", "ai_model")
@@ -90,6 +90,11 @@ class InvocationAdmin(ReadOnlyAdmin):
         ),
     )
     readonly_fields = flatten_fieldsets(fieldsets)
+
+    @admin.display(description=_("rule"))
+    def rule_name(self, call: Invocation) -> str:
+        """Without the sentence that explains it; that is on the page of the call."""
+        return call.rule or "–"
 
 
 @admin.register(SweepMark)
