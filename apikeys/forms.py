@@ -168,7 +168,7 @@ class KeyForm(forms.Form):
     @property
     def has_more(self) -> bool:
         """Whether something under "More" is set or wrong, so that it must not be folded away."""
-        return any(self[name].errors or self[name].value() for name in ("rate_limit", "allowed_ips", "extra"))
+        return any(self[name].errors or self[name].value() for name in ("allowed_ips", "extra"))
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Count, Q
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,10 @@ class APIKeyQuerySet(models.QuerySet):
 
     def usable(self, at: datetime) -> APIKeyQuerySet:
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=at), revoked_at=None)
+
+    def count_by_mode(self) -> dict[str, int]:
+        """How many live and test keys there are; a mode without keys is left out."""
+        return dict(self.order_by().values_list("mode").annotate(Count("id")))
 
     def with_digest(self, digests: Sequence[bytes]) -> APIKeyQuerySet:
         """Keys whose secret, or the one before its rotation, has one of these digests."""

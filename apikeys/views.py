@@ -19,6 +19,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Case, Q, Value, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -41,10 +42,18 @@ WINDOWS = {
     "month": gettext_lazy("this month"),
     "lifetime": gettext_lazy("in all"),
 }
+EACH = {
+    "day": gettext_lazy("a day"),
+    "week": gettext_lazy("a week"),
+    "month": gettext_lazy("a month"),
+    "lifetime": gettext_lazy("in all"),
+}
 KEYS_ON_A_PAGE = 50
-SOON = timedelta(days=7)
+SOON = timedelta(days=14)
+IN_USE = timedelta(days=1)
 WAIT_FOR_USE = timedelta(minutes=10)
 STOP_POLLING = 286  # htmx's word for it
+WHOLE_PAGE = {"HX-Retarget": "#main", "HX-Reselect": "#main > *", "HX-Reswap": "innerHTML show:window:top"}
 
 methods = require_http_methods(["GET", "HEAD", "POST"])
 
@@ -75,16 +84,21 @@ class Row:
     access: str
     limit: Limit | None
     may_change: bool
+    is_in_use: bool  # used within a day
 
 
 @methods
 @sensitive_variables()
 def keys(request: HttpRequest) -> HttpResponse:
-    """The organization's keys, and the form for a new one. The answer to the form shows the secret, once."""
+    """The organization's keys, and the form for a new one. The answer to the form shows the secret, once.
+
+    htmx sends the form from the dialog: its faults come back as the form alone, a new key as the whole page.
+    """
     actor, at = actor_of(request), clock.now()
     role = actor.role or ""
+    is_htmx = request.headers.get("HX-Request") == "true"
     form = NewKeyForm(request.POST if request.method == "POST" else None, role=role, user_id=actor.user.pk)
-    made, secret = None, ""
+    made, secret, promise = None, "", ""
     if form.is_bound and form.is_valid():
         try:
             made, secret = services.issue_key(organization=actor.organization, user=actor.user, **form.values(at))
@@ -95,20 +109,36 @@ def keys(request: HttpRequest) -> HttpResponse:
                 "This form was sent before, and made one key then. If you did not copy its secret, rotate the key."
             )
             messages.warning(request, text)
-            return redirect("keys")
-    page = _page_of(actor, at, request.GET.get("page"))
+            return HttpResponse(status=204, headers={"HX-Redirect": reverse("keys")}) if is_htmx else redirect("keys")
+        else:
+            promise = _promise(made, form.spend())
     is_faulty = form.is_bound and made is None
-    context = {
+    context: dict[str, Any] = {"form": form, "currency": SYMBOLS.get(settings.CURRENCY, settings.CURRENCY)}
+    if is_faulty and is_htmx:
+        return _answer(request, "apikeys/new.html", context | {"is_dialog": True}, status=422)
+    counts = APIKey.objects.of_organization(actor.organization).count_by_mode()
+    mode = made.mode if made else _mode_of(request.GET.get("mode"), counts)
+    page = _page_of(actor, at, request.GET.get("page"), mode)
+    context |= {
         "page": page,
         "rows": _rows(actor, page.object_list, at),
-        "form": form,
+        "mode": mode,
+        "modes": [
+            {"label": one.label, "href": f"?mode={one.value}", "current": one.value == mode} for one in APIKey.Mode
+        ],
+        "total": sum(counts.values()),
         "made": made,
         "secret": secret,
+        "promise": promise,
         "may_make": bool(scopes_of_role(role)),
-        "shows_form": made is None and (is_faulty or "new" in request.GET or not page.paginator.count),
-        "currency": SYMBOLS.get(settings.CURRENCY, settings.CURRENCY),
+        "shows_form": is_faulty or "new" in request.GET,
     }
-    return _answer(request, "apikeys/keys.html", context, status=422 if is_faulty else 200)
+    response = _answer(request, "apikeys/keys.html", context, status=422 if is_faulty else 200)
+    if made is not None:
+        # From a dialog, the whole page takes the place of the one behind it.
+        for name, value in WHOLE_PAGE.items():
+            response.headers[name] = value
+    return response
 
 
 @methods
@@ -178,13 +208,13 @@ def rotate(request: HttpRequest, id: UUID) -> HttpResponse:
 @methods
 def revoke(request: HttpRequest, id: UUID) -> HttpResponse:
     """Ask, then end the key. Repeating it changes nothing."""
-    found = _find_to_change(actor_of(request), id)
+    found, at = _find_to_change(actor_of(request), id), clock.now()
     if request.method == "POST" or found.revoked_at is not None:
         if request.method == "POST":
             services.revoke_key(key=found)
         messages.success(request, _("The key “%(name)s” is revoked.") % {"name": found.name})
         return redirect("keys")
-    return _answer(request, "apikeys/revoke.html", {"key": found})
+    return _answer(request, "apikeys/revoke.html", {"key": found, "is_in_use": _is_in_use(found, at)})
 
 
 def _answer(request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
@@ -215,11 +245,19 @@ def _find_to_change(actor: Actor, id: UUID) -> APIKey:
     return found
 
 
-def _page_of(actor: Actor, at: datetime, number: str | None) -> Page[APIKey]:
+def _mode_of(wanted: str | None, counts: dict[str, int]) -> str:
+    """Live or test keys: those that were asked for, else those that there are."""
+    if wanted in APIKey.Mode.values:
+        return str(wanted)
+    return APIKey.Mode.LIVE if counts.get(APIKey.Mode.LIVE) or not counts else APIKey.Mode.TEST
+
+
+def _page_of(actor: Actor, at: datetime, number: str | None, mode: str) -> Page[APIKey]:
     """The keys that work, the newest first, then those that have ended."""
     works = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=at))
     found = (
         APIKey.objects.of_organization(actor.organization)
+        .filter(mode=mode)
         .select_related("user")
         .order_by(Case(When(works, then=Value(0)), default=Value(1)), "-id")
     )
@@ -236,6 +274,7 @@ def _rows(actor: Actor, found: Iterable[APIKey], at: datetime) -> list[Row]:
             access=_access_words(one),
             limit=_limit_words(limits.get(one.id), actor.organization),
             may_change=one.revoked_at is None and _controls(actor, one),
+            is_in_use=_is_in_use(one, at),
         )
         for one in found
     ]
@@ -259,9 +298,14 @@ def _state(found: APIKey, at: datetime) -> State:
     if found.expires_at - at < SOON:
         days = (found.expires_at - at).days
         if not days:
-            return State(_("Within a day"), "warn")
-        return State(ngettext("In %(days)d day", "In %(days)d days", days) % {"days": days}, "warn")
+            return State(_("Expires within a day"), "warn")
+        words = ngettext("Expires in %(days)d day", "Expires in %(days)d days", days)
+        return State(words % {"days": days}, "warn")
     return State(formats.date_format(timezone.localtime(found.expires_at), "j M Y"))
+
+
+def _is_in_use(found: APIKey, at: datetime) -> bool:
+    return found.last_used_at is not None and at - found.last_used_at < IN_USE
 
 
 def _access_words(found: APIKey) -> str:
@@ -271,6 +315,16 @@ def _access_words(found: APIKey) -> str:
     if number := len(found.allowed_models):
         return ngettext("%(number)d model", "%(number)d models", number) % {"number": number}
     return _("All models")
+
+
+def _promise(made: APIKey, limit: services.SpendLimit | None) -> str:
+    """What a new key can cost at most, in a sentence."""
+    if made.mode == APIKey.Mode.TEST:
+        return _("Calls with a test key are never charged.")
+    if limit is None:
+        return _("It has no spend limit of its own: the limits of your account alone count.")
+    values = {"limit": display(limit.limit_nano, settings.CURRENCY), "each": EACH[limit.window]}
+    return _("Requests stop at %(limit)s %(each)s. You are never charged more.") % values
 
 
 def _limit_words(limit: services.EffectiveLimit | None, organization: Organization) -> Limit | None:
@@ -298,6 +352,8 @@ def _limit_words(limit: services.EffectiveLimit | None, organization: Organizati
         text = _("Tighter than the key limit of %(own)s: account, %(used)s of %(limit)s %(window)s")
     text = text % values
     if is_reached and limit.resets_at is not None:
-        end = formats.date_format(timezone.localtime(limit.resets_at), "j M Y, H:i")
+        local = timezone.localtime(limit.resets_at)
+        is_midnight = not (local.hour or local.minute)
+        end = formats.date_format(local, "j M Y" if is_midnight else "j M Y, H:i")
         text = _("%(text)s: blocked until %(end)s") % {"text": text, "end": end}
     return Limit(limit.used_nano, limit.limit_nano, text, can_be_raised=is_reached and limit.source == "key")

@@ -77,18 +77,58 @@ def test_strangers_are_sent_to_log_in():
         assert answer["Location"].startswith(reverse("account_login"))
 
 
-def test_an_account_without_keys_gets_the_form_at_once(browser, ada):
+def test_an_account_without_keys_is_told_what_a_key_is_for(browser, ada, settings):
     html = html_of(browser.get("/keys"))
     assert "No keys yet" in html
-    assert "Make key" in html
-    assert "Requests stop at this amount. You are never charged more." in html
-    assert 'value="20.00"' in html
-    assert '<option value="90" selected>' in html
+    assert f"OPENAI_BASE_URL={settings.SITE_URL}/v1" in re.sub("<[^>]+>", "", html)
+    assert '<dialog class="wide" id="new-key"' in html
+    assert '<noscript><a class="btn primary" href="/keys?new">Make a key</a></noscript>' in html
     make_key(user=ada)
     html = html_of(browser.get("/keys"))
-    assert "Make key" not in html
-    assert 'href="/keys?new"' in html
-    assert "Make key" in html_of(browser.get("/keys?new"))
+    assert "No keys yet" not in html
+    assert '<noscript><a class="btn primary" href="/keys?new">New key</a></noscript>' in html
+
+
+def test_the_form_for_a_new_key_is_in_a_dialog_and_on_a_page_of_its_own(browser):
+    for path in ("/keys", "/keys?new"):
+        html = html_of(browser.get(path))
+        assert ("<dialog" in html) == (path == "/keys")
+        assert html.count("Make key") == 1
+        assert "Requests stop at this amount. You are never charged more." in html
+        assert 'value="20.00"' in html
+        assert '<option value="90" selected>' in html
+
+
+def test_the_dialog_shows_its_faults_in_place_and_a_new_key_as_the_page(browser):
+    values = NEW | {"once": form_of(browser)["once"]}
+    htmx = {"hx-request": "true"}
+    answer = browser.post("/keys", values | {"name": ""}, headers=htmx)
+    html = html_of(answer, 422)
+    assert "This field is required" in html
+    assert 'role="alert"' in html
+    assert "<html" not in html
+    answer = browser.post("/keys", values, headers=htmx)
+    assert len(set(SECRET.findall(html_of(answer)))) == 1
+    assert (answer["HX-Retarget"], answer["HX-Reselect"]) == ("#main", "#main > *")
+    answer = browser.post("/keys", values, headers=htmx)
+    assert (answer.status_code, answer["HX-Redirect"]) == (204, "/keys")
+    assert APIKey.objects.count() == 1
+    assert "made one key then" in html_of(browser.get("/keys"))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "Requests stop at $5.00 a month. You are never charged more."),
+        ({"window": "lifetime"}, "Requests stop at $5.00 in all."),
+        ({"spend_limit": ""}, "the limits of your account alone count"),
+        ({"mode": "test"}, "Calls with a test key are never charged."),
+    ],
+)
+def test_a_new_key_says_what_it_can_cost_at_most(browser, values, words):
+    html = html_of(send_new(browser, **values))
+    assert words in html
+    assert f'<h2 id="keys-title">{"Test" if "mode" in values else "Live"} keys</h2>' in html
 
 
 def test_a_new_key_is_shown_once_and_kept_nowhere(browser, ada, settings, caplog, capfd):
@@ -185,7 +225,8 @@ def test_a_key_can_be_narrowed_in_every_way(browser, ada):
     ],
 )
 def test_a_faulty_form_says_what_is_wrong_keeps_what_was_typed_and_makes_nothing(browser, values, words):
-    html = html_of(send_new(browser, **{"name": "my laptop", "rate_limit": "77", **values}), 422)
+    filled = {"name": "my laptop", "rate_limit": "77", "extra": ["analytics:read"], **values}
+    html = html_of(send_new(browser, **filled), 422)
     assert words in html
     assert not APIKey.objects.exists()
     if "name" not in values:
@@ -217,7 +258,10 @@ def test_the_list_names_the_limit_that_counts(browser, ada):
     html = html_of(browser.get("/keys"))
     assert "$0.00 of $50.00 key limit this month" in html
     assert "No key limit<" in html
+    assert "trial" not in html
+    html = html_of(browser.get("/keys?mode=test"))
     assert "Never charged" in html
+    assert "$50.00 key limit" not in html
     kind = Budget.SubjectKind.ORGANIZATION
     accounts.set_spend_limit(
         subject_kind=kind, subject_id=organization.pk, limit_nano=20 * NANO, window="week", time_zone="UTC"
@@ -245,7 +289,7 @@ def test_the_list_says_what_a_key_may_and_until_when(browser, ada):
     make_key(user=ada, name="b", permissions=["models:read"], expires_at=at + timedelta(days=3, hours=1))
     make_key(user=ada, name="c", permissions=["keys:write"], expires_at=at + timedelta(hours=1))
     html = html_of(browser.get("/keys"))
-    for words in ("1 model", "Read only", "No calls", "In 3 days", "Within a day"):
+    for words in ("1 model", "Read only", "No calls", "Expires in 3 days", "Expires within a day"):
         assert f">{words}<" in html, words
 
 
@@ -264,6 +308,16 @@ def test_keys_that_ended_stand_last_and_a_long_list_has_pages(browser, ada):
     assert "n49" not in rest
     for number in ("0", "99", "x", "-1", "9" * 5000):
         html_of(browser.get("/keys", {"page": number}))
+
+
+def test_test_keys_are_shown_first_where_there_are_no_others(browser, ada):
+    make_key(user=ada, name="trial", mode="test")
+    assert "trial" in html_of(browser.get("/keys"))
+    assert "No live keys." in html_of(browser.get("/keys?mode=live"))
+    make_key(user=ada)
+    html = html_of(browser.get("/keys?mode=demo"))
+    assert "trial" not in html
+    assert '<a class="btn sm" href="?mode=live" aria-current="true">Live</a>' in html
 
 
 @pytest.mark.parametrize("path", ["/keys", "/keys?new"])
@@ -368,6 +422,9 @@ def test_revoking_asks_first(browser, ada):
     html = html_of(browser.get(path))
     assert f"Programs that use “production” ({key}) stop working within a second." in html
     assert "It was never used." in html
+    services.touch_keys([key.pk])
+    for page in (path, "/keys"):
+        assert "The key is in use: a request came" in html_of(browser.get(page))
     key.refresh_from_db()
     assert key.revoked_at is None
     for _again in range(2):
@@ -393,12 +450,12 @@ def test_the_card_of_a_new_secret_waits_for_the_first_request(browser, ada):
     services.touch_keys([key.pk])
     answer = browser.get(path)
     assert answer.status_code == 286, "tells htmx to stop"
-    assert "First request received at" in answer.content.decode()
+    assert "Received " in answer.content.decode()
     assert "<html" not in answer.content.decode()
     APIKey.objects.update(last_used_at=None, created_at=clock.now() - timedelta(minutes=11))
     answer = browser.get(path)
     assert answer.status_code == 286
-    assert "No request with this key yet." in answer.content.decode()
+    assert "No request within ten minutes." in answer.content.decode()
 
 
 def test_every_form_needs_its_csrf_token(ada):
