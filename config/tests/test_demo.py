@@ -16,7 +16,7 @@ from config import demo
 from config.var import Var
 from gateway.models import Endpoint, Invocation
 from gateway.services import check_books
-from marketplace.models import AIModel
+from marketplace.models import AIModel, Measurement
 from marketplace.search import Query, engine
 from marketplace.services.schemas import validator_for, violations
 
@@ -85,7 +85,7 @@ def test_the_demo(var, monkeypatch):
         assert [fault["pointer"] for fault in violations(validator, {})] == ["/text"]
 
     calls = Invocation.objects.all()
-    assert 1000 < calls.count() < 3000
+    assert 2000 < calls.count() < 5000
     assert set(calls.values_list("organization_id", "is_demo", "rule", "state")) == {
         (key.organization_id, True, "demo", "final")
     }
@@ -93,6 +93,14 @@ def test_the_demo(var, monkeypatch):
     assert 28 <= (newest.started_at - oldest.started_at).days <= 30
     assert newest.started_at <= clock.now()
     assert check_books() == []
+
+    eliza = AIModel.objects.get(slug="eliza")
+    assert (eliza.license, eliza.context_tokens) == ("Apache-2.0", 28_000)
+    assert all(getattr(eliza.measurement, name) is not None for name in Measurement.FIGURES if name[:6] != "recent")
+    language = AIModel.objects.get(slug="language-id").measurement
+    assert language.days[-13] == "bad", "there is something to find"
+    assert 9_500 < language.uptime_bp < 10_000
+    assert Measurement.objects.count() == 4, "of models that nobody can call there are no figures"
 
     before = rows()
     began = time.monotonic()

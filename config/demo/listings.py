@@ -1,52 +1,15 @@
-"""What the demonstration holds: three people, a dozen listings, a key and a month of made-up usage.
-
-The first four listings have real models behind them (`examples/model_server`); the others are there to be looked at.
-Everything made here is marked `is_demo`, and seeding twice changes nothing.
-"""
+"""What the demonstration lists: four real models, and eight that are there to be looked at."""
 
 from __future__ import annotations
 
-import json
-import random
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
-from django.conf import settings
-from django.db import transaction
-
-from accounts import services as accounts
-from accounts.models import Organization, User
-from apikeys import services as apikeys
-from apikeys.models import APIKey
-from common import clock
-from common.problems import Problem
-from config.roles import as_owner
-from config.var import Var, write_private
-from gateway import services as gateway
-from gateway.models import Endpoint, Invocation, Rule
-from marketplace import services as marketplace
-from marketplace.models import AIModel
+from gateway.models import Invocation
 from marketplace.services import Terms
-from marketplace.services.pricing import cost_of
-
-PUBLISHER = "demo"
-KEY_NAME = "Demo key"
-KEY_PERMISSIONS = ("models:read", "models:invoke", "analytics:read", "keys:read")
-USAGE_DAYS = 30
-CALLS_ON_A_WEEKDAY = 70
-FAILURES_IN_A_THOUSAND = 12
-BATCH = 1000
 
 MILLI = 1_000_000  # nano-units in a thousandth of the currency
 CENT = 10 * MILLI
-
-
-# --- Listings ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +22,8 @@ class Listing:
     input: dict[str, Any]
     output: dict[str, Any]
     pricing: Terms
+    license: str = ""
+    context_tokens: int | None = None
     capabilities: tuple[str, ...] = ()
     version: str = "1.0.0"
     path: str = ""
@@ -107,7 +72,41 @@ CHAT_IN = {
 CHAT_OUT = {
     "type": "object",
     "required": ["choices"],
-    "properties": {"choices": {"type": "array", "minItems": 1}, "usage": {"type": "object"}},
+    "properties": {
+        "choices": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "message": {
+                        "type": "object",
+                        "properties": {
+                            "role": {"type": "string"},
+                            "content": {"type": ["string", "null"], "description": "What the model says."},
+                        },
+                    },
+                    "finish_reason": {"type": ["string", "null"], "description": "Why it ended: stop or length."},
+                },
+            },
+        },
+        "usage": {"type": "object", "description": "What is charged for, in tokens."},
+    },
+}
+ELIZA_ANSWER = {
+    "id": "chatcmpl-a400ad4b1cfb14a553055562",
+    "object": "chat.completion",
+    "created": 1795448247,
+    "model": "eliza",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "How do you feel about your work?", "refusal": None},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 16, "completion_tokens": 8, "total_tokens": 24},
 }
 IMAGE_IN = {
     "type": "object",
@@ -151,10 +150,25 @@ English are mostly neutral to it.
             "properties": {
                 "label": {"enum": ["positive", "neutral", "negative"]},
                 "score": {"type": "number", "minimum": -1, "maximum": 1},
-                "scores": {"type": "object"},
+                "scores": {
+                    "type": "object",
+                    "description": "The shares of the words; they add up to 1.",
+                    "properties": {
+                        name: {"type": "number", "minimum": 0, "maximum": 1}
+                        for name in ("positive", "neutral", "negative")
+                    },
+                },
             },
+            "examples": [
+                {
+                    "label": "positive",
+                    "score": 0.4939,
+                    "scores": {"positive": 0.286, "neutral": 0.714, "negative": 0.0},
+                }
+            ],
         },
         pricing=Terms(type="free"),
+        license="MIT",
         path="/sentiment",
         weight=45,
     ),
@@ -183,8 +197,10 @@ Close relatives (Norwegian and Danish, Croatian and Serbian) are told apart less
                 "name": {"type": "string"},
                 "confidence": {"type": "number", "minimum": 0, "maximum": 1},
             },
+            "examples": [{"language": "de", "name": "German", "confidence": 0.9974}],
         },
         pricing=Terms(type="paid", per_call_nano=MILLI),
+        license="BSD-3-Clause",
         path="/language",
         weight=25,
     ),
@@ -205,8 +221,10 @@ It knows nothing, on purpose.
 """,
         capabilities=("streaming", "english", "openai-compatible"),
         input=CHAT_IN,
-        output=CHAT_OUT,
+        output=CHAT_OUT | {"examples": [ELIZA_ANSWER]},
         pricing=Terms(type="paid", input_nano_per_million=40 * CENT, output_nano_per_million=120 * CENT),
+        license="Apache-2.0",
+        context_tokens=28_000,
         path="/v1",
         protocol="openai",
         upstream_model="eliza",
@@ -252,6 +270,8 @@ It hashes words, pairs of words and groups of letters; of meaning it knows nothi
             "properties": {"data": {"type": "array", "minItems": 1}, "usage": {"type": "object"}},
         },
         pricing=Terms(type="paid", input_nano_per_million=2 * CENT),
+        license="Apache-2.0",
+        context_tokens=28_000,
         path="/v1",
         protocol="openai",
         upstream_model="embed",
@@ -271,6 +291,8 @@ SHOWN = (
         input=CHAT_IN,
         output=CHAT_OUT,
         pricing=Terms(type="paid", input_nano_per_million=60 * CENT, output_nano_per_million=180 * CENT),
+        license="Apache-2.0",
+        context_tokens=128_000,
         version="3.1.0",
     ),
     Listing(
@@ -281,6 +303,8 @@ SHOWN = (
         input=CHAT_IN,
         output=CHAT_OUT,
         pricing=Terms(type="paid", input_nano_per_million=20 * CENT, output_nano_per_million=60 * CENT),
+        license="MIT",
+        context_tokens=65_536,
         version="2.0.3",
     ),
     Listing(
@@ -295,6 +319,8 @@ SHOWN = (
         ),
         output=TEXT_OUT,
         pricing=Terms(type="paid", input_nano_per_million=1_500 * CENT),
+        license="Proprietary",
+        context_tokens=8_192,
         version="1.4.0",
     ),
     Listing(
@@ -305,6 +331,8 @@ SHOWN = (
         input=text_input("What to shorten.", "The committee met on Tuesday.", style={"enum": ["paragraph", "bullets"]}),
         output=TEXT_OUT,
         pricing=Terms(type="paid", per_call_nano=CENT),
+        license="Proprietary",
+        context_tokens=200_000,
     ),
     Listing(
         name="Lumen Image",
@@ -314,6 +342,7 @@ SHOWN = (
         input=IMAGE_IN,
         output={"type": "object", "required": ["image_url"], "properties": {"image_url": {"type": "string"}}},
         pricing=Terms(type="paid", per_call_nano=3 * CENT),
+        license="OpenRAIL-M",
         version="2.2.0",
     ),
     Listing(
@@ -324,6 +353,7 @@ SHOWN = (
         input=AUDIO_IN,
         output=TEXT_OUT,
         pricing=Terms(type="paid", per_call_nano=6 * MILLI),
+        license="MIT",
         version="1.1.0",
     ),
     Listing(
@@ -336,6 +366,7 @@ SHOWN = (
         ),
         output={"type": "object", "required": ["audio_url"], "properties": {"audio_url": {"type": "string"}}},
         pricing=Terms(type="paid", amount_nano=20 * 100 * CENT, period="monthly"),
+        license="Proprietary",
     ),
     Listing(
         name="Gatekeeper",
@@ -345,188 +376,6 @@ SHOWN = (
         input=text_input("What to look at.", "You are all wonderful."),
         output={"type": "object", "required": ["flagged"], "properties": {"flagged": {"type": "boolean"}}},
         pricing=Terms(type="free"),
+        license="Apache-2.0",
     ),
 )
-
-
-# --- Seeding ----------------------------------------------------------------------------------------------------------
-
-ROLES: Mapping[str, dict[str, str]] = {
-    "consumer": {"email": "consumer@demo.example", "name": "Carla Consumer"},
-    "developer": {"email": "developer@demo.example", "name": "Devin Developer"},
-    "staff": {"email": "staff@demo.example", "name": "Sam Staff"},
-}
-
-
-@dataclass(slots=True)
-class Seeded:
-    """What a run found or made."""
-
-    made_people: int = 0
-    made_models: int = 0
-    made_calls: int = 0
-    users: dict[str, User] = field(default_factory=dict)
-
-
-def seed(*, var: Var, upstream_url: str, number: int) -> Seeded:
-    """Fill the demo and note its people and key in `var/demo.json`. Passwords that stand there are kept.
-
-    upstream_url: the address of the demo's models; empty: no listing can be called. number: of the made-up usage.
-    """
-    done = Seeded()
-    noted = var.load_demo() or {}
-    passwords = {
-        role: noted.get("users", {}).get(role, {}).get("password") or secrets.token_urlsafe(12) for role in ROLES
-    }
-    with transaction.atomic():
-        for role, person in ROLES.items():
-            done.users[role] = _person(
-                role, person, passwords[role], is_noted=role in noted.get("users", {}), done=done
-            )
-        publisher = Organization.objects.get(slug=PUBLISHER)
-        for listing in reversed(REAL + SHOWN):  # the newest come first in the catalogue
-            _list(listing, publisher, upstream_url, done)
-        api_key = _key(done.users["consumer"], noted.get("api_key", ""))
-    if not Invocation.objects.filter(is_demo=True).order_by().exists():
-        done.made_calls = _make_usage(done.users["consumer"], publisher, number)
-    people = {role: {"email": person["email"], "password": passwords[role]} for role, person in ROLES.items()}
-    demo = {"url": settings.SITE_URL, "users": people, "api_key": api_key}
-    if demo != noted:
-        var.path.mkdir(parents=True, exist_ok=True, mode=0o711)
-        write_private(var.demo, json.dumps(demo, indent=2) + "\n")
-    return done
-
-
-def _person(role: str, person: Mapping[str, str], password: str, *, is_noted: bool, done: Seeded) -> User:
-    user = User.objects.filter(email=person["email"]).first()
-    if user is None:
-        company: dict[str, str] = {"organization": "Agorai Demo", "slug": PUBLISHER} if role == "developer" else {}
-        user = accounts.open_account(password=password, **person, **company)
-        rights: dict[str, dict[str, Any]] = {
-            "consumer": {},
-            "developer": {"platform_role": User.PlatformRole.DEVELOPER},
-            "staff": {"is_staff": True, "is_superuser": True},
-        }
-        User.objects.filter(pk=user.pk).update(**{"platform_role": user.platform_role, **rights[role]})
-        user.refresh_from_db()
-        done.made_people += 1
-    elif not is_noted:  # the note was lost, and nobody knows the password
-        user.set_password(password)
-        user.save(update_fields=["password"])
-    return user
-
-
-def _list(listing: Listing, publisher: Organization, upstream_url: str, done: Seeded) -> None:
-    ai_model = AIModel.objects.owned_by(publisher).filter(name=listing.name, is_demo=True).first()
-    if ai_model is None:
-        ai_model = marketplace.create_model(
-            publisher=publisher,
-            name=listing.name,
-            description=listing.description + ("" if listing.path else NOT_CONNECTED),
-            version=listing.version,
-            category=listing.category,
-            capabilities=listing.capabilities,
-            test_enabled=True,
-            api_spec={"input": listing.input, "output": listing.output},
-            pricing=listing.pricing,
-            is_demo=True,
-        )
-        marketplace.submit(ai_model=ai_model)
-        marketplace.publish(ai_model=ai_model, by_staff=True)
-        done.made_models += 1
-    if not listing.path or not upstream_url:
-        return
-    url = upstream_url.rstrip("/") + listing.path
-    if not ai_model.is_callable or not Endpoint.objects.of_model(ai_model.pk).filter(url=url).exists():
-        gateway.set_endpoint(
-            ai_model=ai_model, url=url, protocol=listing.protocol, upstream_model=listing.upstream_model
-        )
-
-
-def _key(user: User, noted: str) -> str:
-    """The demo's key: the noted one if it still works, else a new one."""
-    if noted:
-        try:
-            apikeys.verify_key(noted, address="127.0.0.1", at=clock.now())
-        except Problem:
-            pass
-        else:
-            return noted
-    _, secret = apikeys.issue_key(
-        organization=user.personal_organization, user=user, name=KEY_NAME, permissions=KEY_PERMISSIONS
-    )
-    return secret
-
-
-# --- A month of usage -------------------------------------------------------------------------------------------------
-
-
-def _make_usage(consumer: User, publisher: Organization, number: int) -> int:
-    """Calls of the last 30 days that nobody made, the same for the same `number` but for the day of today."""
-    rng = random.Random(number)
-    now = clock.now()
-    models = {
-        row.name: row
-        for row in AIModel.objects.owned_by(publisher).filter(name__in=[one.name for one in REAL]).detailed()
-    }
-    key = APIKey.objects.filter(user=consumer, name=KEY_NAME).latest("created_at")
-    calls = []
-    for day in range(USAGE_DAYS, 0, -1):
-        start = now - timedelta(days=day)
-        busy = CALLS_ON_A_WEEKDAY if start.weekday() < 5 else CALLS_ON_A_WEEKDAY // 3
-        for _ in range(round(busy * rng.uniform(0.7, 1.3))):
-            hour = min(max(rng.gauss(14, 4), 0), 23.9)
-            at = start.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(hours=hour)
-            listing = rng.choices(REAL, [one.weight for one in REAL])[0]
-            if at < now:
-                calls.append(_call(rng, listing, models[listing.name], key, at))
-    with as_owner():  # the application itself cannot write calls
-        Invocation.objects.bulk_create(calls, batch_size=BATCH)
-    return len(calls)
-
-
-def _call(rng: random.Random, listing: Listing, ai_model: AIModel, key: APIKey, at: datetime) -> Invocation:
-    has_failed = rng.randrange(1000) < FAILURES_IN_A_THOUSAND
-    input_tokens, output_tokens = (0 if has_failed else round(mean * rng.uniform(0.4, 1.8)) for mean in listing.tokens)
-    price, version = ai_model.price, ai_model.current_version
-    assert price is not None
-    assert version is not None
-    cost = 0 if has_failed else cost_of(price, input_tokens=input_tokens, output_tokens=output_tokens)
-    latency_ms = round(rng.lognormvariate(3.2, 0.5)) + (20 * output_tokens if listing.kind == "chat" else 0)
-    return Invocation(
-        id=_uuid7_at(at, rng),
-        state=Invocation.State.FINAL,
-        organization_id=key.organization_id,
-        user_id=key.user_id,
-        api_key=key,
-        publisher_id=ai_model.publisher_id,
-        ai_model=ai_model,
-        version=version,
-        price=price,
-        kind=listing.kind,
-        mode=key.mode,
-        is_streamed=listing.kind == "chat" and rng.random() < 0.5,
-        is_demo=True,
-        budget_ids=[],
-        hold_nano=cost,
-        started_at=at,
-        beat_at=at,
-        settled_at=at + timedelta(milliseconds=latency_ms),
-        rule=Rule.DEMO,
-        cost_nano=cost,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        usage_source="" if has_failed or listing.kind == "invoke" else "reported",
-        http_status=502 if has_failed else 200,
-        error_code="upstream_error" if has_failed else "",
-        latency_ms=latency_ms,
-    )
-
-
-def _uuid7_at(at: datetime, rng: random.Random) -> UUID:
-    milliseconds = int(at.timestamp() * 1000)
-    return UUID(int=milliseconds << 80 | 0x7 << 76 | rng.getrandbits(12) << 64 | 0x2 << 62 | rng.getrandbits(62))
-
-
-def default_var(environment: Mapping[str, str]) -> Var:
-    return Var(Path(environment.get("AGORAI_VAR") or settings.BASE_DIR / "var"))
