@@ -38,3 +38,7 @@ EXCUSED = (
         why="Django asks for a date and a time in two fields of a group, and labels the group.",
     ),
 )
+
+
+def is_let_pass(name: str, complaint: str) -> bool:
+    return False
