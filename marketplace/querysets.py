@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from django.db import models
-from django.db.models import OuterRef, Prefetch, Q, Subquery
+from django.db.models import Count, OuterRef, Prefetch, Q, Subquery, Sum
 
 from common.clock import ClockNow
 from common.ids import decode
@@ -43,6 +43,11 @@ class AIModelQuerySet(models.QuerySet):
             publisher, _, slug = ref.replace("/", ":", 1).partition(":")
             return self.filter(publisher__slug=publisher, slug=slug)
 
+    def by_task(self) -> Any:
+        """A dictionary per task: `category`, `models`, `reviews` and `stars` (their sum); the most frequent first."""
+        figures = {"models": Count("id"), "reviews": Sum("rating_count"), "stars": Sum("rating_sum")}
+        return self.values("category").annotate(**figures).order_by("-models", "category")
+
     def callable_by_openai(self) -> AIModelQuerySet:
         """Models with an OpenAI-compatible endpoint behind them."""
         version: Any = self.model._meta.get_field("versions").related_model
@@ -71,6 +76,15 @@ class AIModelQuerySet(models.QuerySet):
     def _prices(self) -> Any:
         price: Any = self.model._meta.get_field("prices").related_model
         return price.objects
+
+
+class VersionQuerySet(models.QuerySet):
+    def visible_to(self, organization: Organization | None, *, sees_all: bool = False) -> VersionQuerySet:
+        """Published versions, and all of the organization's own models."""
+        if sees_all:
+            return self.all()
+        published = Q(published_at__isnull=False)
+        return self.filter(published if organization is None else published | Q(ai_model__publisher=organization))
 
 
 class PriceQuerySet(models.QuerySet):

@@ -7,7 +7,10 @@ from marketplace import views
 
 pages = [
     path("models", views.models, name="models"),
+    path("publishers/<slug:slug>", views.publisher, name="publisher"),
     path("models/<slug:publisher>/<str:slug>", views.model, name="model"),
+    path("models/<slug:publisher>/<str:slug>/api", views.model_api, name="model-api"),
+    path("models/<slug:publisher>/<str:slug>/versions", views.model_versions, name="model-versions-page"),
 ]
 
 api = [

@@ -1,174 +1,124 @@
-"""The pages of the catalogue: explore, and a model."""
+"""The pages of the catalogue: explore, a publisher, and a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
-
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
+from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
+from common.money import SYMBOLS
+from common.pagination import PageQuery, paginate
 from common.policy import actor_of
 from common.rest import read_query
-from marketplace import services
-from marketplace.models import AIModel, Category, Price
-from marketplace.search import FACETS, MAX_TOTAL, Count, Facet, Found, Query, engine
-from marketplace.serializers import SearchQuery, query_of
+from marketplace import filters, services
+from marketplace.models import AIModel, Category
+from marketplace.search import Query, engine
+from marketplace.serializers import ExploreQuery, query_of
 
 PAGE_SIZE = 24
-SORTS = {
-    "relevance": gettext_lazy("Best match"),
-    "popular": gettext_lazy("Most used"),
-    "rating": gettext_lazy("Rating"),
-    "newest": gettext_lazy("Newest"),
-    "price": gettext_lazy("Price"),
-}
-FACET_LABELS: dict[Facet, Any] = {
-    "category": gettext_lazy("Task"),
-    "pricing": gettext_lazy("Price"),
-    "capability": gettext_lazy("Supports"),
-    "publisher": gettext_lazy("Publisher"),
-}
-OPEN_FACETS = ("category", "pricing", "capability")
-SHOWN_PARAMETERS = (*FACETS, "q", "min_rating", "price_max", "sort", "cursor")
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """A value of a facet as a checkbox."""
-
-    id: str
-    value: str
-    label: str
-    count: int
-    is_chosen: bool
+NEAREST = 3
 
 
 @require_safe
 def models(request: HttpRequest) -> HttpResponse:
-    """Search and filters. The address holds the whole state; htmx takes the part called `results` alone."""
-    given = _without_empty(request.GET)
-    params = read_query(SearchQuery, given)
+    """Search and filters. The address holds the whole state; htmx takes what changes with it (`#part`) alone."""
+    given = filters.clean(request.GET)
+    params = read_query(ExploreQuery, given)
     organization = actor_of(request).organization
     query = query_of(params, own_slug=organization.slug if organization else "")
     found = engine().find(query, limit=PAGE_SIZE, cursor=params.get("cursor"), facets=True, total=True)
-    address = reverse("models")
-    without_cursor = _changed(given, cursor=None)
+    listed = AIModel.objects.in_order(found.ids)
+    nearest = engine().nearest(query.text, limit=NEAREST) if query.text and not listed else []
+    is_part = request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
     context = {
+        "is_part": is_part,
         "query": query,
         "price_max": given.get("price_max", ""),
-        "min_rating": given.get("min_rating", ""),
-        "models": AIModel.objects.in_order(found.ids),
-        "found": found,
-        "total": _total_words(found),
-        "facets": [_facet(facet, query, found) for facet in FACET_LABELS],
-        "chips": list(_chips(given, query)),
-        "sorts": [
-            {
-                "label": label,
-                "href": f"{address}?{_changed(without_cursor, sort=sort).urlencode()}",
-                "current": query.sort == sort,
-            }
-            for sort, label in SORTS.items()
-        ],
-        "start": f"{address}?{without_cursor.urlencode()}" if "cursor" in given else "",
-        "next": f"{address}?{_changed(given, cursor=found.next_cursor).urlencode()}" if found.next_cursor else "",
+        "currency": SYMBOLS.get(settings.CURRENCY, settings.CURRENCY),
+        "models": listed,
+        "is_table": params["view"] == "table",
+        "total": found.total,
+        "total_words": filters.total_words(found),
+        "corrected": found.corrected,
+        "pages": filters.pages(request.path, given, found),
+        "kept": [(name, given[name]) for name in ("q", "sort", "view") if name in given],
+        "facets": filters.groups(query, found),
+        "chips": list(filters.chips(request.path, given, query)),
+        "all": filters.address(request.path, filters.only(given, "sort", "view")),
+        "sorts": filters.choices(request.path, given, "sort", filters.SORTS),
+        "views": filters.choices(request.path, given, "view", filters.VIEWS),
+        "nearest": AIModel.objects.in_order(nearest) if nearest else [],
     }
-    is_part = request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
-    response = render(request, f"marketplace/models.html{'#results' if is_part else ''}", context)
+    response = render(request, f"marketplace/models.html{'#part' if is_part else ''}", context)
+    if is_part:
+        response.headers["HX-Push-Url"] = filters.address(request.path, given)  # without the fields left empty
     patch_vary_headers(response, ["HX-Request"])
     return response
 
 
 @require_safe
-def model(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
-    """One model: what it is, what it costs, how to call it, and a form to try it. Raises NotFound."""
-    actor = actor_of(request)
-    ai_model = services.find_model(f"{publisher}:{slug}", organization=actor.organization, sees_all=actor.is_staff)
-    return render(request, "marketplace/model.html", {"ai_model": ai_model})
-
-
-def _without_empty(given: QueryDict) -> QueryDict:
-    """What a form sends for fields that were left empty is no filter."""
-    kept = QueryDict(mutable=True)
-    for name, texts in given.lists():
-        if values := [text for text in texts if text]:
-            kept.setlist(name, values)
-    return kept
-
-
-def _changed(given: QueryDict, **values: str | None) -> QueryDict:
-    changed = given.copy()
-    for name, value in values.items():
-        if value is None:
-            changed.pop(name, None)
-        else:
-            changed[name] = value
-    return changed
-
-
-def _total_words(found: Found) -> str:
-    if found.total is None or found.total > MAX_TOTAL:
-        return _("More than %(count)d models") % {"count": MAX_TOTAL}
-    return _("1 model") if found.total == 1 else _("%(count)d models") % {"count": found.total}
-
-
-def _chosen(query: Query, facet: Facet) -> Iterable[str]:
-    value = getattr(query, facet)
-    return [value] if isinstance(value, str) and value else value
-
-
-def _facet(facet: Facet, query: Query, found: Found) -> dict[str, Any]:
-    chosen = list(_chosen(query, facet))
-    counts = list(found.facets[facet])
-    known = {count.value for count in counts}
-    counts += [Count(value, 0) for value in chosen if value not in known]
-    options = [
-        Option(f"{facet}-{number}", count.value, _value_label(facet, count.value), count.count, count.value in chosen)
-        for number, count in enumerate(counts)
+def publisher(request: HttpRequest, slug: str) -> HttpResponse:
+    """An organization as publisher, and what it lists. Raises NotFound where there is nothing to see."""
+    organization = services.find_publisher(slug, user=actor_of(request).user)
+    params = read_query(PageQuery, request.GET)
+    found = engine().find(
+        Query(publisher=[organization.slug]), limit=PAGE_SIZE, cursor=params.get("cursor"), total=True
+    )
+    tasks = list(AIModel.objects.published().owned_by(organization).by_task())
+    reviews, stars = (sum(task[name] for task in tasks) for name in ("reviews", "stars"))
+    count = sum(task["models"] for task in tasks)
+    cells = [
+        {"label": _("Models"), "value": number_format(count, force_grouping=True)},
+        {"label": _("Mean rating"), "value": number_format(stars / reviews, 1), "unit": _("of 5")} if reviews else None,
+        {"label": _("Reviews"), "value": number_format(reviews, force_grouping=True)},
+        {"label": _("Member since"), "value": date_format(organization.created_at, "M Y")},
     ]
-    return {
-        "name": facet,
-        "label": FACET_LABELS[facet],
-        "options": options,
-        "is_open": facet in OPEN_FACETS or bool(chosen),
-        "is_single": facet == "pricing",
+    context = {
+        "publisher": organization,
+        "count": count,
+        "cells": [cell for cell in cells if cell is not None],
+        "tasks": [(task["category"], Category(task["category"]).label, task["models"]) for task in tasks],
+        "models": AIModel.objects.in_order(found.ids),
+        "pages": filters.pages(request.path, filters.clean(request.GET), found),
+        "crumbs": [{"label": _("Models"), "href": reverse("models")}, {"label": organization.slug}],
     }
+    return render(request, "marketplace/publisher.html", context)
 
 
-def _value_label(facet: Facet, value: str) -> str:
-    match facet:
-        case "category" if value in Category.values:
-            return str(Category(value).label)
-        case "pricing" if value in Price.Type.values:
-            return str(Price.Type(value).label)
-        case _:
-            return value
+@require_safe
+def model(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
+    """One model: what it is, what it costs and how well it runs. Raises NotFound."""
+    ai_model = _find_model(request, publisher, slug)
+    published = AIModel.objects.published().owned_by(ai_model.publisher).count()
+    return render(request, "marketplace/model.html", {"ai_model": ai_model, "models_of_publisher": published})
 
 
-def _chips(given: QueryDict, query: Query) -> Iterable[dict[str, str]]:
-    """What narrows the list, each with the address without it."""
+@require_safe
+def model_api(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
+    """How a model is called: its addresses, what goes in, what comes out, what can go wrong. Raises NotFound."""
+    return render(request, "marketplace/api.html", {"ai_model": _find_model(request, publisher, slug)})
 
-    def chip(label: str, name: str, value: str) -> dict[str, str]:
-        rest = _changed(given, cursor=None)
-        if left := [text for text in rest.getlist(name) if text != value]:
-            rest.setlist(name, left)
-        else:
-            rest.pop(name, None)
-        return {"label": label, "href": f"{reverse('models')}?{rest.urlencode()}"}
 
-    if query.text:
-        yield chip(f"“{query.text}”", "q", given.get("q", ""))
-    for facet in FACET_LABELS:
-        for value in given.getlist(facet):
-            yield chip(_value_label(facet, value), facet, value)
-    if rating := given.get("min_rating"):
-        yield chip(_("Rated %(rating)s or better") % {"rating": rating}, "min_rating", rating)
-    if price := given.get("price_max"):
-        yield chip(_("Up to %(price)s") % {"price": price}, "price_max", price)
+@require_safe
+def model_versions(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
+    """The versions of a model, the newest first; unpublished ones for its publisher. Raises NotFound."""
+    ai_model = _find_model(request, publisher, slug)
+    actor = actor_of(request)
+    versions = ai_model.versions.visible_to(actor.organization, sees_all=actor.is_staff)
+    page = paginate(
+        versions.defer("input_schema", "output_schema"),
+        order=["-id"],
+        limit=PAGE_SIZE,
+        cursor=read_query(PageQuery, request.GET).get("cursor"),
+    )
+    return render(request, "marketplace/versions.html", {"ai_model": ai_model, "page": page})
+
+
+def _find_model(request: HttpRequest, publisher: str, slug: str) -> AIModel:
+    actor = actor_of(request)
+    return services.find_model(f"{publisher}:{slug}", organization=actor.organization, sees_all=actor.is_staff)

@@ -16,7 +16,7 @@ from django.forms import BoundField
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
 from django.utils import formats, timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
@@ -45,6 +45,7 @@ ICONS = {
     "search": '<circle cx="7" cy="7" r="4.5"/><path d="m10.5 10.5 3.5 3.5"/>',
     "copy": '<rect x="5.5" y="5.5" width="8" height="8" rx="1.5"/>'
     '<path d="M10.5 5.5v-1A1.5 1.5 0 0 0 9 3H4a1.5 1.5 0 0 0-1.5 1.5V9.5A1.5 1.5 0 0 0 4 11h1.5"/>',
+    "link": '<path d="M6.5 9.5 9.5 6.5M7 4.5 8.500 3a3 3 0 0 1 4.5 4.5L11.5 9M4.500 7 3 8.500A3 3 0 0 0 7.500 13L9 11.500"/>',
     "plus": '<path d="M8 3v10M3 8h10"/>',
     "key": '<circle cx="5" cy="11" r="2.5"/><path d="m7 9 6-6m-2 2 2 2m-4 0 1.5 1.5"/>',
     "chart": '<path d="M2.5 13.5h11M4.5 11V7.5M8 11V3.5M11.5 11V5.5"/>',
@@ -279,9 +280,26 @@ def call_tabs(slug: str, category: str, example: Any = None) -> list[snippets.Ta
 
 
 @register.simple_tag
+def request_tabs(path: str, body: Any) -> list[snippets.Tab]:
+    """Tabs for `components/code.html`: exactly this request."""
+    return snippets.request_tabs(settings.SITE_URL, path, body)
+
+
+@register.simple_tag
 def key_tabs(secret: str) -> list[snippets.Tab]:
     """Tabs for `components/secret.html`: the lines that put a new key to use."""
     return snippets.key_tabs(settings.SITE_URL, secret)
+
+
+@register.filter
+def marked(text: str, words: str) -> SafeString:
+    """The text with what begins like one of `words` in `<mark>`."""
+    found = "|".join(sorted(map(re.escape, re.findall(r"[^\W_]+", words)), key=len, reverse=True))
+    if not found:
+        return format_html("{}", text)
+    parts = re.split(rf"\b({found})", text, flags=re.IGNORECASE)  # every other one is a word
+    marks = [format_html("<mark>{}</mark>", word) for word in parts[1::2]]
+    return format_html_join("", "{}{}", zip(parts[::2], [*marks, ""], strict=True))
 
 
 @register.filter

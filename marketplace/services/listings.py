@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q
 
 from accounts.models import Organization
 from common import clock
@@ -40,6 +41,20 @@ def find_model(ref: str, *, organization: Organization | None, sees_all: bool = 
     """
     models = AIModel.objects.all() if sees_all else AIModel.objects.visible_to(organization)
     found: AIModel | None = models.referred_to(ref).detailed().first()
+    if found is None:
+        raise NotFound()
+    return found
+
+
+def find_publisher(slug: str, *, user: Any) -> Organization:
+    """The organization with this slug if it lists something in public, or is one of the user's (who may be None).
+
+    Raises NotFound, the same for a hidden organization and for none.
+    """
+    seen = Q(Exists(AIModel.objects.published().filter(publisher=OuterRef("pk"))))
+    if user is not None:
+        seen |= Q(pk__in=Organization.objects.of_member(user))
+    found: Organization | None = Organization.objects.filter(seen, slug=slug).first()
     if found is None:
         raise NotFound()
     return found

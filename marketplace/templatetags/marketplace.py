@@ -38,6 +38,9 @@ def model_card(ai_model: AIModel) -> dict[str, object]:
     return {
         "name": ai_model.name,
         "slug": f"{publisher}/{ai_model.slug}",
+        "short": ai_model.slug,
+        "publisher": publisher,
+        "publisher_href": reverse("publisher", args=[publisher]),
         "href": reverse("model", args=[publisher, ai_model.slug]),
         "text": ai_model.description,
         "task": ai_model.get_category_display(),

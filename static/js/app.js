@@ -148,9 +148,10 @@ window.addEventListener("pageshow", () => {
 });
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-copy], [data-dismiss], [data-theme-switch] a, [commandfor]");
+  const button = event.target.closest("[data-copy], [data-dismiss], [data-theme-switch] a, [data-sheet], [commandfor]");
   if (!button) return;
   if (button.matches("[data-copy]")) copy(button);
+  else if (button.matches("[data-sheet]")) openSheet(document.getElementById(button.dataset.sheet));
   else if (button.matches("[data-dismiss]")) button.closest(".toast, .notice").remove();
   else if (button.matches("[data-theme-switch] a")) {
     event.preventDefault();
@@ -158,16 +159,81 @@ document.addEventListener("click", (event) => {
   } else if (!("commandForElement" in HTMLButtonElement.prototype)) command(button);
 });
 
-// Keys: "/" goes to the search field, the arrows move inside a menu.
+// Search: a combobox. The field keeps the focus, and the arrows choose among the links that the server sent.
+
+const listOf = (field) => document.getElementById(field.getAttribute("aria-controls"));
+const optionsOf = (field) => [...listOf(field).querySelectorAll("[role=option]")];
+
+function choose(field, chosen) {
+  for (const option of optionsOf(field)) option.setAttribute("aria-selected", option === chosen);
+  field.setAttribute("aria-activedescendant", chosen?.id ?? "");
+  chosen?.scrollIntoView({ block: "nearest" });
+}
+
+function expand(field, isOpen) {
+  optionsOf(field).forEach((option, number) => (option.id = `${field.id}-${number}`));
+  field.setAttribute("aria-expanded", isOpen);
+  choose(field, null);
+}
+
+function moveInList(event) {
+  const field = event.target;
+  const options = optionsOf(field);
+  const isOpen = field.getAttribute("aria-expanded") === "true";
+  const here = options.findIndex((option) => option.getAttribute("aria-selected") === "true");
+  const last = options.length - 1;
+  if (event.key === "Enter" && here >= 0) options[here].click();
+  else if (event.key === "Escape") {
+    field.dispatchEvent(new Event("htmx:abort"));
+    if (isOpen) expand(field, false);
+    else field.value = "";
+  } else if (last >= 0 && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
+    if (!isOpen) expand(field, true);
+    const to = event.key === "ArrowDown" ? here + 1 : here < 0 ? last : here - 1;
+    choose(field, options[to] ?? null); // past either end is the field itself
+  } else if (here >= 0 && (event.key === "Home" || event.key === "End")) {
+    choose(field, options[event.key === "Home" ? 0 : last]);
+  } else return;
+  event.preventDefault();
+}
+
+function goToSearch(event) {
+  const field = document.querySelector('[data-shortcut="/"]');
+  event.preventDefault();
+  field?.focus();
+  field?.select();
+}
+
+document.addEventListener("focusin", ({ target }) => {
+  if (target.matches("[role=combobox]") && target.value && optionsOf(target).length) expand(target, true);
+});
+document.addEventListener("focusout", ({ target }) => {
+  if (target.matches("[role=combobox]")) expand(target, false);
+});
+// A press on an option does not take the focus away, so the list is still there for the click.
+document.addEventListener("mousedown", (event) => {
+  if (event.target.closest("[role=listbox]")) event.preventDefault();
+});
+
+// Filters: on a phone they stand in a dialog, and go back to their place when it closes.
+
+function openSheet(sheet) {
+  const part = document.getElementById(sheet.dataset.holds);
+  const place = document.createComment("");
+  part.replaceWith(place);
+  sheet.lastElementChild.before(part);
+  sheet.addEventListener("close", () => place.replaceWith(part), { once: true });
+  sheet.showModal();
+}
+
+// Keys: "/" goes to the search field, "?" shows the keys, the arrows move inside a menu.
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (event.key === "/" && !event.target.closest("input, textarea, select, [contenteditable]")) {
-    const field = document.querySelector('[data-shortcut="/"]');
-    if (!field) return;
-    event.preventDefault();
-    field.focus();
-    field.select();
+  if (event.target.matches("[role=combobox]")) moveInList(event);
+  else if (root.dataset.shortcuts !== "off" && !event.target.closest("input, textarea, select, [contenteditable], dialog")) {
+    if (event.key === "/") goToSearch(event);
+    else if (event.key === "?") document.getElementById("shortcuts")?.showModal();
   }
   const menu = event.target.closest("[popover].menu") ?? openMenuOf(event.target);
   if (menu && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
@@ -209,9 +275,21 @@ document.addEventListener("htmx:configRequest", (event) => {
   const token = document.querySelector("input[name=csrfmiddlewaretoken]")?.value;
   if (token && event.detail.verb !== "get") event.detail.headers["X-CSRFToken"] = token;
 });
-document.addEventListener("htmx:beforeRequest", () => progress(1));
-document.addEventListener("htmx:afterRequest", () => progress(-1));
-document.addEventListener("htmx:afterSwap", (event) => focusErrors(event.detail.target));
+document.addEventListener("htmx:beforeRequest", ({ detail }) => {
+  progress(1);
+  if (detail.target !== detail.elt) detail.target.setAttribute("aria-busy", "true");
+});
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  progress(-1);
+  detail.target.removeAttribute("aria-busy");
+});
+document.addEventListener("htmx:afterSwap", ({ detail }) => {
+  focusErrors(detail.target);
+  const { elt } = detail.requestConfig;
+  if (elt === document.activeElement && elt.matches("[role=combobox]")) expand(elt, optionsOf(elt).length > 0);
+  // What was pressed is gone, such as a filter that was taken away: stay near it.
+  else if (!elt.isConnected && document.activeElement === document.body) document.querySelector("[data-landing]")?.focus();
+});
 document.addEventListener("htmx:responseError", (event) => {
   toast(event.detail.xhr.status === 429 ? texts.slow : texts.failed);
 });
