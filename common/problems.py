@@ -449,10 +449,12 @@ def problem_response(problem: Problem, request: HttpRequest) -> HttpResponseBase
     template = select_template([*own, f"errors/{problem.status}.html", "errors/error.html"])
     context = {
         "title": problem.title,
+        "code": problem.code,
         "status": problem.status,
         "detail": "" if problem.detail == problem.explanation else problem.detail,
         "fix": problem.fix,
         "retry_after": problem.extra.get("retry_after_seconds"),
+        "extra": problem.extra,
         "request_id": request_id,
     }
     return HttpResponse(template.render(context, request), status=problem.status, headers=problem.headers)

@@ -82,6 +82,11 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
     return problem_response(problems.CSRFFailed(), request)
 
 
+def too_many_requests(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
+    """allauth's, whose limits are by the minute."""
+    return problem_response(problems.RateLimited(retry_after_seconds=60), request)
+
+
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """After a bug. The page must appear even where the session, the database or a template is what broke."""
     try:

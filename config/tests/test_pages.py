@@ -10,7 +10,7 @@ from django.test import Client, RequestFactory
 from accounts.models import Membership, Organization, User
 from marketplace.models import AIModel, ModelVersion, Price
 
-STATUSES = ["400", "403", "403_csrf", "404", "405", "429", "error"]
+STATUSES = ["400", "402", "403", "403_csrf", "404", "405", "429", "error"]
 
 
 class Page(HTMLParser):
@@ -131,12 +131,14 @@ def test_the_theme_leads_nowhere_else(client: Client, target):
     assert client.get("/theme/dark", {"next": target})["Location"] == "/"
 
 
+@pytest.mark.django_db
 def test_there_are_two_themes(client: Client):
     client.cookies["theme"] = '"><script>'
     assert client.get("/theme/purple").status_code == 404
     assert "data-theme=" not in client.get("/docs/errors").content.decode().partition(">")[0]
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("status", STATUSES)
 def test_an_error_page_keeps_the_frame_and_names_the_request(status, rf: RequestFactory):
     context = {"status": status, "title": "Conflict", "detail": "<b>", "retry_after": 42, "request_id": "req_01jd"}
