@@ -193,9 +193,9 @@ class Measurement(models.Model):
     class Day(models.TextChoices):
         """How a day (UTC) went."""
 
-        OK = "ok", _("at least 99% answered")
-        WARN = "warn", _("at least 90% answered")
-        BAD = "bad", _("less than 90% answered")
+        OK = "ok", _("hardly a failure")
+        WARN = "warn", _("some failures")
+        BAD = "bad", _("many failures")
         NONE = "none", _("too few requests")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

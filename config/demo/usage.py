@@ -16,12 +16,12 @@ from marketplace.models import AIModel
 from marketplace.services.pricing import cost_of
 
 USAGE_DAYS = 30
-CALLS_ON_A_WEEKDAY = 140
+CALLS_ON_A_WEEKDAY = 180
 FAILURES_IN_A_THOUSAND = 4
 BATCH = 1000
 
-# One afternoon on which a model fails, so that there is something to find.
-TROUBLED, TROUBLED_DAYS_AGO, TROUBLED_HOURS, TROUBLED_FAILURES_IN_A_THOUSAND = "Language ID", 12, range(13, 16), 600
+# One afternoon on which a model does not answer, so that there is something to find.
+TROUBLED, TROUBLED_DAYS_AGO, TROUBLED_HOURS = "Language ID", 12, range(12, 17)
 
 
 def make_usage(consumer: User, key_name: str, publisher: Organization, number: int) -> int:
@@ -43,8 +43,7 @@ def make_usage(consumer: User, key_name: str, publisher: Organization, number: i
             listing = rng.choices(REAL, [one.weight for one in REAL])[0]
             if at < now:
                 is_troubled = listing.name == TROUBLED and day == TROUBLED_DAYS_AGO and at.hour in TROUBLED_HOURS
-                rate = TROUBLED_FAILURES_IN_A_THOUSAND if is_troubled else FAILURES_IN_A_THOUSAND
-                has_failed = rng.randrange(1000) < rate
+                has_failed = rng.randrange(1000) < FAILURES_IN_A_THOUSAND or is_troubled
                 calls.append(_call(rng, listing, models[listing.name], key, at, has_failed=has_failed))
     with as_owner():  # the application itself cannot write calls
         Invocation.objects.bulk_create(calls, batch_size=BATCH)

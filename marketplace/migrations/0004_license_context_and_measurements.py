@@ -34,9 +34,9 @@ class Migration(migrations.Migration):
                     django.contrib.postgres.fields.ArrayField(
                         base_field=models.CharField(
                             choices=[
-                                ("ok", "at least 99% answered"),
-                                ("warn", "at least 90% answered"),
-                                ("bad", "less than 90% answered"),
+                                ("ok", "hardly a failure"),
+                                ("warn", "some failures"),
+                                ("bad", "many failures"),
                                 ("none", "too few requests"),
                             ],
                             max_length=4,

@@ -66,14 +66,14 @@ def availability_words(measured: Measurement | None) -> Sentence | None:
         "percent": uptime_words(measured.uptime_bp),
         "count": _count(measured.sample_size),
     }
-    if not worse:
-        text = _("On every measured day at least 99% were.")
-    else:
-        text = ngettext(
-            "On %(worse)s of %(known)s measured days fewer than 99%% were.",
-            "On %(worse)s of %(known)s measured days fewer than 99%% were.",
-            worse,
-        ) % {"worse": worse, "known": len(known)}
+    text = _("Failures stood out on no day.")
+    if worse:
+        words = ngettext(
+            "Failures stood out on %(worse)s of %(known)s measured day.",
+            "Failures stood out on %(worse)s of %(known)s measured days.",
+            len(known),
+        )
+        text = words % {"worse": worse, "known": len(known)}
     return {"title": title, "text": text}
 
 
