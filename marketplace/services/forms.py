@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -253,39 +253,10 @@ def _figure(value: float) -> str:
     return str(number_format(value, force_grouping=True))
 
 
-# --- Out: the tables --------------------------------------------------------------------------------------------------
+# --- In words ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A property of a schema, in words."""
-
-    name: str
-    type: str
-    required: bool
-    description: str
-    limits: tuple[str, ...]
-
-
-def parameters_of(schema: Schema) -> list[Parameter]:
-    """The top-level properties of a schema, required ones first."""
-    root = resolved(schema, schema)
-    needed = _required(root)
-    rows = [(name, resolved(inner, schema)) for name, inner in _properties(root).items() if isinstance(inner, dict)]
-    rows.sort(key=lambda row: (row[0] not in needed, place(row[1])))
-    return [
-        Parameter(name, _type_words(inner), name in needed, str(inner.get("description", "")), tuple(_notes(inner)))
-        for name, inner in rows
-    ]
-
-
-def _notes(schema: Schema) -> Iterable[str]:
-    yield from limits_of(schema)
-    if "default" in schema:
-        yield _("default {}").format(as_json(schema["default"])[:MAX_SHOWN_CHARACTERS])
-
-
-def _type_words(schema: Schema) -> str:
+def type_words(schema: Schema) -> str:
     if options := _values(schema):
         return " | ".join(label_of(option) for option in options[:MAX_SHOWN]) + (
             " …" if len(options) > MAX_SHOWN else ""
