@@ -47,9 +47,10 @@ class DatesForm(forms.Form):
         if self.errors:
             return given
         last = given["to"] or self.today
-        first = given["from"] or max(last - timedelta(days=RANGES[DEFAULT_RANGE] - 1), FIRST_DAY)
+        first = given["from"] or date.fromordinal(max(last.toordinal() - RANGES[DEFAULT_RANGE] + 1, 1))
         if first < FIRST_DAY or first > self.today:
-            self.add_error("from", _("Choose a day between %(first)s and today.") % {"first": _day(FIRST_DAY)})
+            name = "from" if given["from"] else "to"
+            self.add_error(name, _("Choose a day between %(first)s and today.") % {"first": _day(FIRST_DAY)})
         elif last < first:
             self.add_error("to", _("The last day is before the first."))
         elif (last - first).days >= MAX_DAYS:

@@ -34,7 +34,9 @@ def limits_of(subjects: Sequence[UUID], *, key_name: str = "") -> list[Limit]:
 def budget_words(budget: Budget, key_name: str = "") -> str:
     """“$17.50 of $50.00 spend limit this month, 35% used, resets 1 Dec 2026”."""
     words = [_("%(used)s of %(limit)s %(name)s") % {**_numbers(budget), "name": _name(budget, key_name)}]
-    if budget.limit:
+    if not budget.limit:
+        words.append(_("requests that cost are refused"))
+    else:
         words.append(_("%(percent)s%% used") % {"percent": budget.spent * 100 // budget.limit})
     if budget.held:
         words.append(_("%(held)s held by requests under way") % _numbers(budget))
