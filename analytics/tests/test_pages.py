@@ -17,6 +17,7 @@ from accounts.services import set_spend_limit
 from analytics.forms import read_span
 from analytics.tests.factories import cells, clock_at, make_call_at, tiles, words
 from apikeys.tests.factories import make_key, make_person
+from common.ids import first_uuid
 from gateway.tests.factories import make_call
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model
