@@ -67,7 +67,10 @@ class Message(models.Model):
                 name="message_next_attempt_while_pending",
             ),
         ]
-        indexes = [models.Index(fields=["next_attempt_at", "id"], condition=Q(state="pending"), name="message_due")]
+        indexes = [
+            models.Index(fields=["next_attempt_at", "id"], condition=Q(state="pending"), name="message_due"),
+            models.Index(fields=["id"], condition=Q(state="dead"), name="message_dead"),  # what staff look after
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} to {self.to_address}"

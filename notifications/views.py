@@ -45,10 +45,29 @@ def dev_mail(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def dev_mail_message(request: HttpRequest, name: str) -> HttpResponse:
+    """One message; with `?part=html` its HTML alone, for the frame in the page."""
     mail = _read(_folder(), name)
     if mail is None:
         raise Http404
-    return render(request, "notifications/dev_mail_message.html", {"mail": mail})
+    if request.GET.get("part") == "html":
+        return _framed(mail.html)
+    response = render(request, "notifications/dev_mail_message.html", {"mail": mail})
+    response._csp_update = {"frame-src": ["'self'"]}  # type: ignore[attr-defined]  # what csp.decorators set
+    return response
+
+
+def _framed(html: str) -> HttpResponse:
+    """Somebody's HTML: it may bring styles of its own and nothing else, and its links open windows of their own."""
+    response = HttpResponse(html.replace("<head>", '<head><base target="_blank">', 1))
+    response._csp_config = {  # type: ignore[attr-defined]
+        "default-src": ["'none'"],
+        "style-src": ["'unsafe-inline'"],
+        "img-src": ["data:"],
+        "frame-ancestors": ["'self'"],
+        "sandbox": ["allow-popups", "allow-popups-to-escape-sandbox"],
+    }
+    response["X-Frame-Options"] = "SAMEORIGIN"
+    return response
 
 
 def _folder() -> Path:

@@ -1,7 +1,8 @@
 """E-mail: renders the words of a kind and hands them to Django's mail backend.
 
 The kind `accounts.verify_email` is written in `templates/accounts/emails/verify_email.subject.txt`, `.txt` and, if it
-has one, `.html`. They see the payload's fields, `site_name`, `site_url` and `to`.
+has one, `.html`. They see the payload's fields, `site_name`, `site_url`, `support_email` and `to`. A payload with an
+`unsubscribe_url` is of a message that people may refuse; programs that offer a button for that find it in the headers.
 """
 
 import contextlib
@@ -77,6 +78,7 @@ def render(envelope: Envelope) -> mail.EmailMultiAlternatives:
     context = dict(envelope.payload) | {
         "site_name": settings.SITE_NAME,
         "site_url": settings.SITE_URL,
+        "support_email": settings.SUPPORT_EMAIL,
         "to": envelope.to,
     }
     with translation.override(envelope.language):
@@ -91,11 +93,18 @@ def render(envelope: Envelope) -> mail.EmailMultiAlternatives:
             "Message-ID": message_id(envelope),  # the same at every attempt, so that a repeated one can be told
             "Auto-Submitted": "auto-generated",
             "X-Auto-Response-Suppress": "All",
+            **_unsubscribe_headers(envelope),
         },
     )
     if html is not None:
         message.attach_alternative(html, "text/html")
     return message
+
+
+def _unsubscribe_headers(envelope: Envelope) -> dict[str, str]:
+    """RFC 8058: one click, without opening a page."""
+    url = envelope.payload.get("unsubscribe_url")
+    return {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"} if url else {}
 
 
 def message_id(envelope: Envelope) -> str:

@@ -67,6 +67,24 @@ def test_mail_is_shown_not_run(client: Client, folder: Path):
         assert "&lt;script&gt;" in page
 
 
+def test_its_html_stands_in_a_frame_that_may_do_nothing(client: Client, folder: Path):
+    write_mail(html=f"<head></head><p style='color:red'>Hello</p>{HOSTILE}")
+    (path,) = folder.iterdir()
+    page = client.get(f"/dev/mail/{path.name}")
+    assert "sandbox=" in page.content.decode()
+    assert "frame-src 'self'" in page["Content-Security-Policy"]
+    framed = client.get(f"/dev/mail/{path.name}?part=html")
+    policy = framed["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "sandbox allow-popups" in policy
+    assert "script-src" not in policy
+    assert "allow-scripts" not in policy
+    assert "frame-ancestors 'self'" in policy
+    assert framed["X-Frame-Options"] == "SAMEORIGIN"
+    assert '<base target="_blank">' in framed.content.decode()
+    assert client.get("/dev/mail/missing.eml?part=html").status_code == 404
+
+
 @pytest.mark.parametrize(
     "name",
     [
