@@ -48,8 +48,9 @@ def suggestions(request: HttpRequest, text: str) -> dict[str, Any]:
     if not query.words:
         return {}
     found = engine().find(query, limit=MODELS)
+    words = found.corrected or text
     groups = {
-        "publishers": list(publishers_like(text)),
+        "publishers": list(publishers_like(words)),
         "keys": list(keys_like(request, text)),
         "documents": documents_like(query.words),
     }
@@ -58,7 +59,7 @@ def suggestions(request: HttpRequest, text: str) -> dict[str, Any]:
     count = len(models) + sum(map(len, groups.values()))
     return {
         "text": text,
-        "words": found.corrected or text,
+        "words": words,
         "corrected": found.corrected,
         "models": models,
         "has_more": found.next_cursor is not None,
