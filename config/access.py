@@ -20,6 +20,7 @@ ACCESS: dict[str, Policy] = {
     "home": public(),
     "models": public(),
     "model": public(),
+    "playground": public(),  # to fill in; a run needs a person, and the view asks for one
     "model-api": public(),
     "model-versions-page": public(),
     "publisher": public(),
@@ -32,7 +33,6 @@ ACCESS: dict[str, Policy] = {
     "dev-mail": public(),  # in the embedded run alone
     "dev-mail-message": public(),
     # Pages of people who signed in.
-    "playground": signed_in(),
     "keys": signed_in(),
     "key": signed_in(),
     "key-rotate": signed_in(),
@@ -42,6 +42,7 @@ ACCESS: dict[str, Policy] = {
     "request": signed_in(),
     "profile": signed_in(),
     "preferences": signed_in(),
+    "checklist": signed_in(),
     # Signing in.
     "api:register": public(),
     "api:verify-email": public(),

@@ -120,21 +120,6 @@ class OpenAIModel(APIView):
         return Response(openai_model(row))
 
 
-CALL_PROBLEMS = (
-    errors.InsufficientCredit,
-    errors.SpendLimitReached,
-    errors.SubscriptionRequired,
-    errors.ModelNotAllowed,
-    errors.ModelNotFound,
-    errors.ModelNotCallable,
-    errors.UpstreamRejected,
-    errors.UpstreamFailed,
-    errors.UpstreamInvalidOutput,
-    errors.UpstreamBusy,
-    errors.UpstreamTimeout,
-)
-
-
 class Elsewhere(APIView):
     """The gateway's own addresses: `gateway.hotpath.app` answers them before Django is asked.
 
@@ -142,7 +127,7 @@ class Elsewhere(APIView):
     process.
     """
 
-    problems = CALL_PROBLEMS
+    problems = errors.CALL_PROBLEMS
 
     def post(self, request: Request, **kwargs: Any) -> Response:
         raise GatewayElsewhere()

@@ -111,3 +111,19 @@ class UpstreamBusy(Problem):
     code, status, title, retry = "upstream_busy", 503, "The model's endpoint is busy", "after"
     explanation = "The publisher's endpoint takes no more calls at the moment. Nothing was charged."
     fix = "Try again as late as `Retry-After` says."
+
+
+#: What a call may end with once its caller is known.
+CALL_PROBLEMS: tuple[type[Problem], ...] = (
+    InsufficientCredit,
+    SpendLimitReached,
+    SubscriptionRequired,
+    ModelNotAllowed,
+    ModelNotFound,
+    ModelNotCallable,
+    UpstreamRejected,
+    UpstreamFailed,
+    UpstreamInvalidOutput,
+    UpstreamBusy,
+    UpstreamTimeout,
+)

@@ -163,7 +163,13 @@ class Invocation(models.Model):
                 condition=Q(input_tokens__gte=0, output_tokens__gte=0), name="invocation_tokens_not_negative"
             ),
         ]
-        indexes = [models.Index(fields=["organization", "-id"], name="invocation_of_organization")]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="invocation_of_organization"),
+            # What a person tried of a model on its page: of those calls alone, which are few.
+            models.Index(
+                fields=["user", "ai_model", "-id"], name="invocation_tried_by", condition=Q(api_key__isnull=True)
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.public_id

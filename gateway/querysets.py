@@ -11,7 +11,7 @@ from django.db import models
 from common.ids import first_uuid
 
 if TYPE_CHECKING:
-    from accounts.models import Organization
+    from accounts.models import Organization, User
 
 
 class EndpointQuerySet(models.QuerySet):
@@ -27,6 +27,13 @@ class InvocationQuerySet(models.QuerySet):
     def during(self, start: datetime, end: datetime) -> InvocationQuerySet:
         """Calls that began in `[start, end)`; by id, so that only the days asked for are read."""
         return self.filter(id__gte=first_uuid(start), id__lt=first_uuid(end))
+
+    def tried_by(
+        self, user: User, organization: Organization, ai_model_id: UUID, *, since: datetime
+    ) -> InvocationQuerySet:
+        """What a person tried of a model on its page, newest first: the calls without a key."""
+        own = self.filter(user=user, ai_model=ai_model_id, organization=organization, api_key__isnull=True)
+        return own.filter(id__gte=first_uuid(since)).order_by("-id")
 
     def final(self) -> InvocationQuerySet:
         return self.filter(state="final")

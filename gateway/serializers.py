@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from common.ids import encode
@@ -136,3 +138,63 @@ def openai_model(ai_model: Any) -> dict[str, Any]:
         "category": ai_model.category,
         "pricing": None if price is None else price_row(price) | {"type": price.type, "currency": settings.CURRENCY},
     }
+
+
+# --- Answers for people -----------------------------------------------------------------------------------------------
+
+MAX_SHOWN_CHARACTERS = 20_000  # of one text
+MAX_RAW_CHARACTERS = 100_000
+IMAGES = ("data:image/png;", "data:image/jpeg;", "data:image/webp;", "data:image/gif;")
+
+
+def answer_shown(kind: str, output: Any) -> dict[str, Any]:
+    """What the playground shows of an answer: `text`, or `pairs` of [name, value, whether it is a picture]."""
+    if kind == Invocation.Kind.EMBEDDING:
+        return {"pairs": _vectors(output)}
+    if kind != Invocation.Kind.INVOKE:
+        return {"text": _text_of_choice(output)}
+    if isinstance(output, dict):
+        told = {name: value for name, value in output.items() if name != "usage"}
+        if len(told) == 1 and isinstance(text := next(iter(told.values())), str) and not text.startswith(IMAGES):
+            return {"text": _cut(text)}
+        return {"pairs": [_pair(name, value) for name, value in told.items()]}
+    return {"text": _cut(_value_words(output))}
+
+
+def raw_shown(output: Any) -> str:
+    """An answer as JSON, to be read; a long one is cut."""
+    return _cut(json.dumps(output, ensure_ascii=False, indent=2), MAX_RAW_CHARACTERS)
+
+
+def _text_of_choice(output: Any) -> str:
+    choices = output.get("choices") if isinstance(output, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    message = choice.get("message")
+    content = message.get("content") if isinstance(message, dict) else choice.get("text")
+    if isinstance(content, list):
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return _cut(content) if isinstance(content, str) else ""
+
+
+def _vectors(output: Any) -> list[list[Any]]:
+    rows = output.get("data") if isinstance(output, dict) else None
+    found = [row.get("embedding") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    pairs: list[list[Any]] = [[_("Vectors"), str(len(found)), False]]
+    if found and isinstance(found[0], list):
+        numbers = ", ".join(_value_words(number) for number in found[0][:6])
+        pairs += [[_("Numbers in each"), str(len(found[0])), False], [_("The first begins with"), numbers, False]]
+    return pairs
+
+
+def _pair(name: str, value: Any) -> list[Any]:
+    if isinstance(value, str) and value.startswith(IMAGES):
+        return [name, value, True]
+    return [name, _cut(value if isinstance(value, str) else _value_words(value)), False]
+
+
+def _value_words(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _cut(text: str, limit: int = MAX_SHOWN_CHARACTERS) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"

@@ -1,66 +1,260 @@
-"""The playground: a call from the model's page. It needs a session; the active organization pays."""
+"""The playground: a model's form, its answer, and what it was asked before. The active organization pays."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, cast
+from urllib.parse import urlencode
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_POST
+from django.db import close_old_connections
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render, resolve_url
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods
 
-from common.ids import encode
-from common.money import display
+from common import clock
+from common.ids import decode, uuid7
 from common.policy import Actor, actor_of
-from common.problems import Problem
-from gateway.hotpath.app import running_gateway
-from gateway.hotpath.rules import Answer, Call, kind_of
-from gateway.hotpath.snapshot import Caller
+from common.problems import FieldError, NotAuthenticated, Problem, ValidationFailed
+from gateway.forms import STREAM, ModelRequest, PlaygroundForm
+from gateway.hotpath.call import Gateway
+from gateway.hotpath.orm import run_in_django
+from gateway.hotpath.rules import Answer, Call
+from gateway.hotpath.session import EventStream, admit, ask
+from gateway.models import Endpoint, Invocation
+from gateway.serializers import answer_shown, raw_shown
+from marketplace.models import AIModel
 from marketplace.services import find_model
-from marketplace.services.forms import body_of_form
+
+RUNS_SHOWN = 20
+RUNS_SINCE = timedelta(days=30)
 
 
-@require_POST
-async def playground(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
-    """Runs the model once with the posted form, and shows the model's page with what came back."""
-    actor = await sync_to_async(_actor)(request)
-    ai_model = await sync_to_async(find_model)(f"{publisher}:{slug}", organization=actor.organization)
-    version = ai_model.current_version
-    body, errors = body_of_form(version.input_schema if version else {}, request.POST)
-    run: dict[str, Any] = {}
-    status = 200
-    if not errors:
-        try:
-            run = await _run(ai_model.id, body, actor)
-        except Problem as problem:
-            status, errors = problem.status, problem.errors
-            run = {"error": str(problem.detail), "code": problem.code, "request_id": ""}
-    context = {"ai_model": ai_model, "run": run, "values": request.POST, "errors": errors}
-    return await sync_to_async(render)(
-        request, "marketplace/model.html", context, status=422 if errors and status == 200 else status
+@require_http_methods(["GET", "HEAD", "POST"])
+async def playground(request: HttpRequest, publisher: str, slug: str) -> HttpResponseBase:
+    """Shows the form; runs the model once with what was posted. As a page, as JSON or, if asked, as a stream."""
+    visit = await sync_to_async(Visit.of)(request, publisher, slug)
+    if request.method != "POST":
+        return await sync_to_async(visit.page)()
+    if (answer := await sync_to_async(visit.answer_without_a_call)()) is not None:
+        return answer
+    try:
+        return await _run(visit)
+    except Problem as problem:
+        return await sync_to_async(visit.refuse)(problem)
+
+
+async def _run(visit: Visit) -> HttpResponseBase:
+    """Raises the problem of a call that was refused or failed."""
+    asked = visit.form.request
+    gateway, call = await admit(
+        id=visit.id,
+        organization_id=visit.actor.organization.id,
+        user_id=visit.actor.user.id,
+        ai_model_id=visit.ai_model.id,
+        kind=asked.kind,
+        body=asked.body,
+        size=asked.size,
     )
+    if visit.form.is_streamed:
+        return await _stream(visit, gateway, call)
+    return await sync_to_async(visit.answer)(await ask(gateway, call))
 
 
-def _actor(request: HttpRequest) -> Actor:
-    return actor_of(request)
+async def _stream(visit: Visit, gateway: Gateway, call: Call) -> HttpResponseBase:
+    start = await sync_to_async(visit.start)()
+    stream = EventStream(gateway, call)
+    first = await stream.first()
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            yield _event("start", start)
+            yield first
+            async for event in stream.rest():
+                yield event
+            yield _event("receipt", await run_in_django(visit.figures))
+        finally:
+            stream.leave()
+
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return StreamingHttpResponse(events(), content_type="text/event-stream; charset=utf-8", headers=headers)
 
 
-async def _run(ai_model_id: Any, body: dict[str, Any], actor: Actor) -> dict[str, Any]:
-    gateway = await running_gateway()
-    caller: Caller = await gateway.snapshots.caller_of_person((actor.organization.id, actor.user.id))
-    await gateway.check_rate(caller)
-    listing = await gateway.find_listing(ai_model_id, caller)
-    size = len(json.dumps(body).encode())
-    call = Call(caller, listing, kind_of(listing, body), body, size)
-    answer: Answer = await gateway.answer(call)
-    return {
-        "output_json": json.dumps(answer.output, indent=2, ensure_ascii=False),
-        "output": answer.output,
-        "cost": display(answer.cost_nano, settings.CURRENCY),
-        "latency_ms": call.elapsed_ms(),
-        "input_tokens": answer.usage.input_tokens,
-        "output_tokens": answer.usage.output_tokens,
-        "request_id": encode("req", call.id),
-    }
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+@dataclass(slots=True)
+class Visit:
+    """One request to the page: who comes, for which model, with what. Its methods ask the database."""
+
+    request: HttpRequest
+    actor: Actor
+    ai_model: AIModel
+    endpoint: Endpoint | None
+    form: PlaygroundForm
+    id: Any = field(default_factory=uuid7)  # of the call, if one is made
+
+    @classmethod
+    def of(cls, request: HttpRequest, publisher: str, slug: str) -> Visit:
+        actor = actor_of(request)
+        ref = f"{publisher}:{slug}"
+        ai_model = find_model(ref, organization=actor.organization, sees_all=actor.is_staff)
+        endpoint = Endpoint.objects.of_model(ai_model.id).first() if ai_model.is_callable else None
+        if request.method == "POST":
+            is_streamed = STREAM in request.POST and (_wants(request) == "stream" or _is_fragment(request))
+            form = PlaygroundForm(
+                ai_model, endpoint, values=request.POST, files=cast(Any, request.FILES), is_streamed=is_streamed
+            )
+        else:
+            form = PlaygroundForm.prefilled(ai_model, endpoint, request.GET)
+        visit = cls(request, actor, ai_model, endpoint, form)
+        if request_id := getattr(request, "request_id", ""):
+            visit.id = decode("req", request_id)  # so that `x-request-id` leads to the receipt
+        return visit
+
+    @property
+    def address(self) -> str:
+        return reverse("playground", args=[self.ai_model.publisher.slug, self.ai_model.slug])
+
+    @property
+    def address_with_values(self) -> str:
+        return f"{self.address}?{query}" if (query := self.form.query) else self.address
+
+    # --- Answers ---
+
+    def answer_without_a_call(self) -> HttpResponse | None:
+        """None when the model is to be called; no connection to the database is kept while it works."""
+        if _is_fragment(self.request):
+            return render(self.request, "gateway/estimate.html", {"estimate": self.form.estimate})
+        if not self.actor.is_authenticated:
+            if _wants(self.request) != "page":
+                return self.refuse(NotAuthenticated(_("Your session has ended. Log in again to go on.")))
+            entrance = "account_signup" if self.request.POST.get("then") == "signup" else settings.LOGIN_URL
+            return redirect(f"{resolve_url(entrance)}?{urlencode({'next': self.address_with_values})}")
+        if errors := self.form.check():
+            return self.refuse(ValidationFailed(errors=errors))
+        close_old_connections()
+        return None
+
+    def page(self, run: Run | None = None, errors: list[FieldError] | None = None, status: int = 200) -> HttpResponse:
+        controls = self.form.controls(errors or [])
+        number = self.request.GET.get("example", "")
+        example = (int(number) + 1) % max(self.form.example_count, 1) if number.isdecimal() and len(number) < 4 else 0
+        example_asked = PlaygroundForm.prefilled(self.ai_model, self.endpoint, {"example": "0"}).request
+        context = {
+            "asked": self.form.request if run or not self.form.is_untouched else example_asked,
+            "ai_model": self.ai_model,
+            "form": self.form,
+            "is_callable": self.endpoint is not None,
+            "main": [control for control in controls if control.required],
+            "beside": [control for control in controls if control.is_beside],
+            "more": [control for control in controls if not control.is_main],
+            "controls": controls,
+            "has_files": any(control.kind == "file" for control in controls),
+            "errors": bool(errors),
+            "faults": self.form.faults_elsewhere(errors or []),
+            "run": run,
+            "runs": self.runs(),
+            "payer": self.actor.organization,
+            "address": self.address,
+            "link": self.request.build_absolute_uri(self.address_with_values),
+            "example": f"{self.address}?example={example}",
+            "storage": f"playground:{getattr(self.actor.user, 'public_id', '')}:{self.ai_model.public_id}",
+        }
+        response = render(self.request, "gateway/playground.html", context, status=status)
+        patch_vary_headers(response, ["Accept"])
+        return response
+
+    def answer(self, answer: Answer) -> HttpResponse:
+        shown = answer_shown(self.form.request.kind, answer.output)
+        run = Run(self.form.request, self.receipt(), answer=shown, raw=raw_shown(answer.output))
+        if _wants(self.request) == "page":
+            return self.page(run)
+        return JsonResponse({**self.start(), **self.figures(), "answer": shown, "raw": run.raw})
+
+    def refuse(self, problem: Problem) -> HttpResponse:
+        run = Run(self.form.request, self.receipt(), problem=problem)
+        if _wants(self.request) == "page":
+            return self.page(None if problem.errors else run, problem.errors, problem.status)
+        controls = self.form.controls(problem.errors)
+        body = {
+            **(self.start() if run.receipt else {}),
+            **(self.figures() if run.receipt else {}),
+            "status": problem.status,
+            "message": problem.detail,
+            "link": run.link,
+        }
+        if problem.errors:
+            body["errors"] = [
+                {"id": c.id, "label": c.label, "message": " ".join(c.errors)} for c in controls if c.errors
+            ]
+            body["faults"] = self.form.faults_elsewhere(problem.errors)
+        return JsonResponse(body, status=problem.status, headers=problem.headers)
+
+    def start(self) -> dict[str, Any]:
+        """What is known of the call before it is answered."""
+        shown = {"asked": self.form.request}
+        return {
+            "request_id": self.request.request_id if hasattr(self.request, "request_id") else "",
+            "asked": render_to_string("gateway/asked.html", shown, self.request),
+            "code": render_to_string("gateway/code.html", shown, self.request),
+        }
+
+    def figures(self) -> dict[str, Any]:
+        return {"figures": render_to_string("gateway/figures.html", {"receipt": self.receipt()}, self.request)}
+
+    def receipt(self) -> Invocation | None:
+        """The call as it was settled; None if it was refused before it began."""
+        return Invocation.objects.filter(pk=self.id).first()
+
+    def runs(self) -> list[Invocation]:
+        if not self.actor.is_authenticated:
+            return []
+        since = clock.now() - RUNS_SINCE
+        calls = Invocation.objects.tried_by(self.actor.user, self.actor.organization, self.ai_model.id, since=since)
+        return list(calls[:RUNS_SHOWN])
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the page shows of a run: an answer, or the problem that came instead."""
+
+    asked: ModelRequest
+    receipt: Invocation | None
+    answer: dict[str, Any] | None = None
+    raw: str = ""
+    problem: Problem | None = None
+
+    @property
+    def link(self) -> dict[str, str] | None:
+        """Where a person can do something about the problem."""
+        if self.problem is None or not (href := self.problem.extra.get("fix_url")):
+            return None
+        words = {
+            "insufficient_credit": _("See what was spent"),
+            "spend_limit_reached": _("Look at the limit"),
+            "subscription_required": _("See the price"),
+        }
+        return {"href": str(href), "text": words.get(self.problem.code, _("What to do"))}
+
+
+def _wants(request: HttpRequest) -> str:
+    """How the answer is to come: "stream", "json" or "page"."""
+    accepted = request.headers.get("Accept", "")
+    if "text/event-stream" in accepted:
+        return "stream"
+    return "json" if "application/json" in accepted and "text/html" not in accepted else "page"
+
+
+def _is_fragment(request: HttpRequest) -> bool:
+    """Whether the form asks what its values would cost."""
+    return request.method == "POST" and request.headers.get("HX-Request") == "true"

@@ -29,6 +29,7 @@ from gateway.adapters import Usage, count_tokens, http_json, openai
 from gateway.hotpath.snapshot import Caller, Listing
 from gateway.models import Invocation, Rule
 from gateway.services.calls import Settle
+from marketplace.models import Price
 from marketplace.services.pricing import cost_of
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -176,12 +177,17 @@ def failure(call: Call, problem: Problem, rule: Rule | None = None) -> Settle:
 
 def hold_of(call: Call) -> int:
     """The most this call may cost, in nano-units. Raises ValidationFailed when no budget could ever hold it."""
-    price, target = call.listing.price, call.listing.endpoint
     if call.caller.mode == "test":
         return 0
-    bound = cost_of(price, input_tokens=max_input_tokens(call), output_tokens=max_output_tokens(call))
-    if target.max_cost_nano is not None:
-        bound = min(bound, target.max_cost_nano)
+    return most_of(call.listing.price, call.listing.endpoint.max_cost_nano, call.kind, call.body, call.size)
+
+
+def most_of(price: Price, max_cost_nano: int | None, kind: str, body: Mapping[str, Any], size: int) -> int:
+    """The most that a call with this body of `size` bytes may cost. Raises ValidationFailed as `hold_of` does."""
+    tokens = max_input_tokens(kind, body, size)
+    bound = cost_of(price, input_tokens=tokens, output_tokens=max_output_tokens(kind, body))
+    if max_cost_nano is not None:
+        bound = min(bound, max_cost_nano)
     if bound > MAX_HOLD_NANO:
         most = display(MAX_HOLD_NANO, settings.CURRENCY)
         detail = f"At this model's price the call could cost more than {most}, the most that one call may."
@@ -189,26 +195,25 @@ def hold_of(call: Call) -> int:
     return bound
 
 
-def max_input_tokens(call: Call) -> int:
+def max_input_tokens(kind: str, body: Mapping[str, Any], size: int) -> int:
     """A token for every byte sent, and what the parts of messages that are no text may come to."""
-    messages = call.body.get("messages") if call.kind == Invocation.Kind.CHAT else None
+    messages = body.get("messages") if kind == Invocation.Kind.CHAT else None
     parts = 0
     for message in messages if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) else None
         if isinstance(content, list):
             parts += sum(isinstance(part, dict) and part.get("type") != "text" for part in content)
-    return call.size + parts * PART_TOKENS
+    return size + parts * PART_TOKENS
 
 
-def max_output_tokens(call: Call) -> int:
+def max_output_tokens(kind: str, body: Mapping[str, Any]) -> int:
     """Every token that may come back: of each answer asked for, to each prompt."""
-    body = call.body
-    if call.kind == Invocation.Kind.EMBEDDING:
+    if kind == Invocation.Kind.EMBEDDING:
         return 0
     bound = body.get("max_completion_tokens") or body.get("max_tokens")
     tokens = bound if type(bound) is int and bound > 0 else DEFAULT_MAX_OUTPUT_TOKENS
     asked = [count for count in (body.get("n"), body.get("best_of")) if type(count) is int and count > 0]
-    prompt = body.get("prompt") if call.kind == Invocation.Kind.COMPLETION else None
+    prompt = body.get("prompt") if kind == Invocation.Kind.COMPLETION else None
     prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
     return min(tokens, 10_000_000) * min(max(asked, default=1), MAX_ANSWERS) * prompts
 

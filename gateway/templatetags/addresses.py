@@ -10,7 +10,6 @@ from django.utils.translation import gettext as _
 from apikeys import errors as apikeys
 from common import problems
 from gateway import errors
-from gateway.api import CALL_PROBLEMS
 from gateway.models import Endpoint, Invocation
 from marketplace.models import AIModel, Category
 from marketplace.services.forms import example_of_schema
@@ -70,7 +69,7 @@ def call_addresses(ai_model: AIModel) -> list[Address]:
         "text": _("Takes the model's own input and answers with its own output, whatever the task."),
         "body": example,
         "takes_model": False,
-        "problems": _sorted(*ENTRY_PROBLEMS, *CALL_PROBLEMS),
+        "problems": _sorted(*ENTRY_PROBLEMS, *errors.CALL_PROBLEMS),
     }
     return [*found, invoke]
 
@@ -113,7 +112,7 @@ def _openai_address(kind: str, body: Any) -> Address:
         "text": text,
         "body": body,
         "takes_model": True,
-        "problems": _sorted(*ENTRY_PROBLEMS, *CALL_PROBLEMS, errors.WrongProtocol),
+        "problems": _sorted(*ENTRY_PROBLEMS, *errors.CALL_PROBLEMS, errors.WrongProtocol),
     }
 
 

@@ -20,9 +20,9 @@ async def no_django(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def running_app() -> AsyncIterator[App]:
-    """The application between its lifespan's two events."""
-    application = application_for(no_django)
+async def running_app(behind: App = no_django) -> AsyncIterator[App]:
+    """The application between its lifespan's two events, `behind` answering what is no call."""
+    application = application_for(behind)
     events: asyncio.Queue[Message] = asyncio.Queue()
     told: asyncio.Queue[Message] = asyncio.Queue()
     life = asyncio.create_task(application({"type": "lifespan"}, events.get, told.put))
@@ -44,6 +44,7 @@ class Request:
     credential: str = ""
     method: str = "POST"
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    content_type: str = "application/json"
     stalls: bool = False
     status: int = 0
     answered: dict[str, str] = field(default_factory=dict)
@@ -55,13 +56,14 @@ class Request:
         self.has_begun = asyncio.Event()
 
     async def __call__(self, app: App) -> Request:
-        headers = [(b"content-type", b"application/json"), *self.headers]
+        headers = [(b"content-type", self.content_type.encode()), *self.headers]
         if self.credential:
             headers.append((b"authorization", b"Bearer " + self.credential.encode()))
         scope = {
             "type": "http",
             "method": self.method,
             "path": self.path,
+            "query_string": b"",
             "headers": headers,
             "client": ("127.0.0.1", 1),
         }

@@ -10,9 +10,8 @@ from django.test.utils import CaptureQueriesContext
 
 from common import clock
 from common.ids import uuid7
-from config.roles import as_owner
 from gateway import errors
-from gateway.models import Invocation, Rule
+from gateway.models import Rule
 from gateway.services import measure_models
 from gateway.tests.factories import make_call
 from marketplace.models import MEASURED_DAYS, MIN_SAMPLES, UNMEASURED, AIModel, Measurement
@@ -229,37 +228,3 @@ def test_measuring_takes_the_same_queries_for_any_number_of_models(ai_model):
     for _ in range(5):
         make_calls(make_model(status="published"), 2)
     assert count() == few
-
-
-@pytest.mark.django_db(transaction=True)
-def test_made_up_calls_count_for_the_demo_alone():
-    consumer = make_organization()
-    demo, real = make_model(is_demo=True, status="published"), make_model(status="published")
-    at = clock.now()
-    calls = [
-        Invocation(
-            id=uuid7(),
-            state="final",
-            organization=consumer,
-            publisher_id=ai_model.publisher_id,
-            ai_model=ai_model,
-            version_id=ai_model.current_version_id,
-            price=ai_model.price,
-            kind="invoke",
-            mode="live",
-            is_demo=True,
-            hold_nano=0,
-            started_at=at,
-            beat_at=at,
-            settled_at=at,
-            rule=Rule.DEMO,
-            http_status=200,
-            latency_ms=20,
-        )
-        for ai_model in (demo, real)
-        for _ in range(MIN_SAMPLES)
-    ]
-    with as_owner():
-        Invocation.objects.bulk_create(calls)
-    measure_models()
-    assert Measurement.objects.get().ai_model == demo

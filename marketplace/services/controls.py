@@ -174,7 +174,9 @@ def _control(row: Property, shown: Mapping[str, str], initial: Mapping[str, str]
             choices.insert(0, ("", _("Not set") if row.kind == "radio" else "–"))
     return Control(
         name=name,
-        label=str(schema.get("title") or row.name.replace("_", " ").replace("-", " ").capitalize()),
+        label=_("Message")
+        if row.kind == "message"
+        else str(schema.get("title") or row.name.replace("_", " ").replace("-", " ").capitalize()),
         kind=row.kind,
         required=row.required and row.kind not in ("boolean", "fixed"),
         hint=_as_hint(_hints(row)),
@@ -204,6 +206,9 @@ def _hints(row: Property) -> Iterable[str]:
     schema = row.schema
     if row.required and row.kind not in ("boolean", "fixed"):
         yield _("Required")
+    if row.kind == "message":
+        yield _("What you say to the model")
+        return
     if description := str(schema.get("description") or ""):
         yield description
     if row.kind != "file":
@@ -243,9 +248,11 @@ def words_for(row: Property, error: FieldError) -> str:
     if error["code"] == "required" or (error["code"] == "min_length" and row.schema.get("minLength") == 1):
         return _("This field is required.")
     if row.kind in ("number", "integer"):
-        whole = row.kind == "integer"
-        what = _("Enter a whole number") if whole else _("Enter a number")
-        return f"{what}: {', '.join(limits)}." if (limits := list(limits_of(row.schema))) else f"{what}."
+        what = _("Enter a whole number") if row.kind == "integer" else _("Enter a number")
+        limits = list(limits_of(row.schema))
+        if len(limits) == 1 and {"minimum", "maximum"} <= row.schema.keys():
+            return _("{what} from {range}.").format(what=what, range=limits[0])
+        return f"{what}: {', '.join(limits)}." if limits else f"{what}."
     if error["code"] in ("min_length", "max_length", "min_items", "max_items"):
         return "".join(f"{words[:1].upper()}{words[1:]}." for words in limits_of(row.schema)) or error["detail"]
     if error["code"] == "enum":

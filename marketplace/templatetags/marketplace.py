@@ -1,7 +1,6 @@
 """What the catalogue lends to pages: a model's card, its rating plate, its price in words."""
 
 import json
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django import template
@@ -11,10 +10,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
 from common.policy import actor_of
-from common.problems import FieldError
 from marketplace.models import AIModel
-from marketplace.services.controls import controls_of as form_of_schema
-from marketplace.services.controls import faults_of_no_control as faults_of_no_field
 from marketplace.services.parameters import parameters_of
 from marketplace.services.schemas import Schema
 from marketplace.templatetags.plates import Cell as Cell
@@ -104,28 +100,6 @@ def first_paragraph(html: SafeString) -> SafeString:
 def after_first_paragraph(html: SafeString) -> SafeString:
     """All but what `first_paragraph` takes."""
     return mark_safe(html[len(first_paragraph(html)) :])
-
-
-@register.inclusion_tag("marketplace/form.html", takes_context=True)
-def model_form(
-    context: Context,
-    ai_model: AIModel,
-    values: Mapping[str, str] | None = None,
-    errors: Iterable[FieldError] | None = None,
-) -> dict[str, object]:
-    """The form to try a model with; `values` and `errors` are those of a form that was sent."""
-    schema = ai_model.current_version.input_schema if ai_model.current_version else {}
-    found = list(errors or ())
-    return {
-        "fields": form_of_schema(schema, values or None, found),
-        "faults": faults_of_no_field(schema, found),
-        "errors": found,
-        "action": reverse("playground", args=[ai_model.publisher.slug, ai_model.slug]),
-        "page": reverse("model", args=[ai_model.publisher.slug, ai_model.slug]),
-        "price": ai_model.price,
-        "is_authenticated": context["user"].is_authenticated,
-        "csrf_token": context.get("csrf_token"),
-    }
 
 
 @register.inclusion_tag("marketplace/parameters.html")
