@@ -253,12 +253,19 @@ def highlight(source: str, language: str) -> SafeString:
 
 
 @register.filter
-def markdown(source: str) -> SafeString:
-    """People's Markdown as HTML for `.prose`: no raw HTML, no images, headings one level down (the page has its h1)."""
+def markdown(source: str, under: int = 1) -> SafeString:
+    """People's Markdown as HTML for `.prose`: no raw HTML, no images.
+
+    Whatever levels its headings have, they begin below the heading that it stands under, and none is left out.
+    """
     tokens = MARKDOWN.parse(source)
+    levels = sorted({token.tag for token in tokens if token.type == "heading_open"})
+    level = under
     for token in tokens:
+        if token.type == "heading_open":
+            level = min(under + 1 + levels.index(token.tag), level + 1, 6)
         if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(int(token.tag[1]) + 1, 6)}"
+            token.tag = f"h{level}"
     html = MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
     allowed = {"a": {"href"}, "code": {"class"}, "ol": {"start"}}
     return mark_safe(clean(html, tags=MARKDOWN_TAGS, attributes=allowed, url_schemes={"http", "https", "mailto"}))

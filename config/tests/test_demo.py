@@ -12,13 +12,16 @@ from accounts.models import User
 from apikeys import services as apikeys
 from apikeys.models import APIKey
 from common import clock
+from common.ids import uuid7
 from config import demo
+from config.roles import as_owner
 from config.var import Var
-from gateway.models import Endpoint, Invocation
-from gateway.services import check_books
-from marketplace.models import AIModel, Measurement
+from gateway.models import Endpoint, Invocation, Rule
+from gateway.services import check_books, measure_models
+from marketplace.models import MIN_SAMPLES, AIModel, Measurement
 from marketplace.search import Query, engine
 from marketplace.services.schemas import validator_for, violations
+from marketplace.tests.factories import make_model, make_organization
 
 pytestmark = pytest.mark.django_db(transaction=True)  # past calls are written on the owner's connection
 
@@ -126,3 +129,36 @@ def test_without_an_upstream_nothing_can_be_called(var):
     demo.seed(var=var, upstream_url="", number=1)
     assert AIModel.objects.published().count() == 12
     assert not AIModel.objects.filter(is_callable=True).exists()
+
+
+def test_made_up_calls_count_for_the_demo_alone():
+    consumer = make_organization()
+    demo, real = make_model(is_demo=True, status="published"), make_model(status="published")
+    at = clock.now()
+    calls = [
+        Invocation(
+            id=uuid7(),
+            state="final",
+            organization=consumer,
+            publisher_id=ai_model.publisher_id,
+            ai_model=ai_model,
+            version_id=ai_model.current_version_id,
+            price=ai_model.price,
+            kind="invoke",
+            mode="live",
+            is_demo=True,
+            hold_nano=0,
+            started_at=at,
+            beat_at=at,
+            settled_at=at,
+            rule=Rule.DEMO,
+            http_status=200,
+            latency_ms=20,
+        )
+        for ai_model in (demo, real)
+        for _ in range(MIN_SAMPLES)
+    ]
+    with as_owner():
+        Invocation.objects.bulk_create(calls)
+    measure_models()
+    assert Measurement.objects.get().ai_model == demo

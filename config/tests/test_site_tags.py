@@ -66,6 +66,13 @@ def test_markdown_brings_no_markup_script_or_picture_of_its_own():
     assert '<a href="https://example.org/" rel="noopener noreferrer">good</a>' in html
 
 
+def test_headings_of_markdown_begin_below_the_page_and_leave_no_level_out():
+    assert site.markdown("## Good for\n\n#### Cats\n\n## Limits").count("<h2>") == 2
+    assert "<h3>Cats</h3>" in site.markdown("## Good for\n\n#### Cats\n\n## Limits")
+    assert "<h2>Cats</h2>" in site.markdown("### Cats\n\n# Good for")
+    assert "<h4>Fixed</h4>" in site.markdown("# Fixed", 3)
+
+
 def test_a_summary_is_the_first_paragraph_in_words():
     assert site.summary("# Aurora\n\nFast & *small* `model`.\n\nMore.") == "Fast & small model."
     assert len(site.summary("word " * 200)) <= 241

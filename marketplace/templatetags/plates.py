@@ -129,7 +129,9 @@ def _throughput(found: Measurement) -> Cell:
 
 
 def _requests(found: Measurement) -> Cell:
-    return {"key": "requests", "label": _("Requests 30 d"), "value": _compact(found.requests)}
+    few = found.requests < 100_000
+    shown = str(number_format(found.requests, force_grouping=True)) if few else _compact(found.requests)
+    return {"key": "requests", "label": _("Requests 30 d"), "value": shown}
 
 
 def _version(ai_model: AIModel) -> Cell:
