@@ -34,6 +34,7 @@ def models(request: HttpRequest) -> HttpResponse:
     found = engine().find(query, limit=PAGE_SIZE, cursor=params.get("cursor"), facets=True, total=True)
     listed = AIModel.objects.in_order(found.ids)
     nearest = engine().nearest(query.text, limit=NEAREST) if query.text and not listed else []
+    chips = list(filters.chips(request.path, given, query))
     is_part = request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
     context = {
         "is_part": is_part,
@@ -48,7 +49,8 @@ def models(request: HttpRequest) -> HttpResponse:
         "pages": filters.pages(request.path, given, found),
         "kept": [(name, given[name]) for name in ("q", "sort", "view") if name in given],
         "facets": filters.groups(query, found),
-        "chips": list(filters.chips(request.path, given, query)),
+        "chips": chips,
+        "filter_count": sum(not chip["text"] for chip in chips),
         "all": filters.address(request.path, filters.only(given, "sort", "view")),
         "sorts": filters.choices(request.path, given, "sort", filters.SORTS),
         "views": filters.choices(request.path, given, "view", filters.VIEWS),

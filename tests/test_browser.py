@@ -79,7 +79,7 @@ def test_from_the_first_page_to_the_metered_call(stack: Any, page: Any) -> None:
 
     # Finds a real model.
     page.goto(stack.url)
-    page.get_by_role("searchbox", name=re.compile("search", re.I)).first.fill("sentiment")
+    page.get_by_role("combobox", name=re.compile("search", re.I)).first.fill("sentiment")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"/models\?"))
     page.get_by_role("link", name="Sentiment", exact=True).click()
@@ -185,7 +185,7 @@ def test_an_error_page_keeps_the_frame(stack: Any, browser: Any, path: str) -> N
     page = context.new_page()
     answer = page.goto(stack.url + path)
     assert answer.status in (200, 400, 404)
-    assert page.get_by_role("searchbox").count() >= 1
+    assert page.get_by_role("combobox").count() >= 1
     if answer.status >= 400:
         assert re.search(r"req_[0-9a-z]{26}", page.content())
     context.close()

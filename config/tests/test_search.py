@@ -72,7 +72,7 @@ def test_models_have_two_lines_and_the_match_marked(acme):
     assert groups(html) == ["Models"]
     assert options(html) == [("/models/acme/aurora-70b", "Aurora 70B")]
     assert "<mark>Auro</mark>ra 70B" in html
-    assert "acme/aurora-70b · " in html
+    assert "acme/<mark>auro</mark>ra-70b · " in html
     assert '<p id="announce" hx-swap-oob="innerHTML">1 suggestion</p>' in html
     assert ' id="search' not in html  # the field numbers its options
 
