@@ -4,7 +4,7 @@ PYTHON ?= python3
 run := $(PYTHON) bootstrap.py --
 dev := $(PYTHON) bootstrap.py --dev --
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format check check-pages migrations schema bench trust lock clean
+.PHONY: help up test lint format check check-pages screenshots migrations schema bench trust lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /	/' | expand -t 14
@@ -12,8 +12,8 @@ help: ## Show this list
 up: ## Start everything on this machine (PORT=8000 chooses the port); Ctrl-C ends it
 	@exec $(PYTHON) bootstrap.py --die-with-parent -- manage.py up
 
-test: ## Run all tests (ARGS="-k story" narrows them)
-	@$(dev) -m pytest -n 2 --dist loadfile $(ARGS)
+test: ## Run the tests, but for those of check-pages (ARGS="-k story" narrows them)
+	@$(dev) -m pytest -n 2 --dist loadfile --ignore tests/pages $(ARGS)
 
 lint: ## Check format, style, types and the rules of who may import whom
 	@$(dev) -m ruff format --check .
@@ -25,10 +25,13 @@ format: ## Put the code into the one format
 	@$(dev) -m ruff format .
 	@$(dev) -m ruff check --fix-only .
 
-check: lint test ## All that CI checks
+check: lint test check-pages ## All that CI checks
 
-check-pages: ## Drive every page in a real browser
-	@$(dev) -m pytest -m browser $(ARGS)
+check-pages: ## Crawl every page as everybody, then look at each in Chromium (ARGS="-k keys" narrows it)
+	@$(dev) -m pytest -n 2 --dist worksteal tests/pages $(ARGS)
+
+screenshots: ## Picture every page, light and dark, 360 and 1280 px wide, in build/screens
+	@$(dev) -m pytest -q -n 2 --dist worksteal tests/pages/screens.py $(ARGS)
 
 migrations: ## Write migrations for changed models
 	@DJANGO_SETTINGS_MODULE=config.settings_test $(dev) manage.py makemigrations

@@ -97,6 +97,7 @@ def _route(name: str, pattern: str) -> str | None:
 # for everybody whom the policy lets in, or one by role.
 OUTCOMES: dict[str, int | dict[str, int]] = {
     "theme": 302,
+    "search": 302,  # htmx gets suggestions
     "components": 404,  # in DEBUG alone
     "account_login": {"consumer": 302, "developer": 302, "staff": 302},
     "account_signup": {"consumer": 302, "developer": 302, "staff": 302},
@@ -114,6 +115,7 @@ OUTCOMES: dict[str, int | dict[str, int]] = {
     "api:model-endpoint": {"consumer": 403},  # somebody else's
     "admin:login": {"anonymous": 302, "consumer": 403, "developer": 403, "staff": 302},
     "admin:logout": {"anonymous": 302, "consumer": 302, "developer": 302, "staff": 405},
+    "admin:password_change": {"staff": 302},  # to the site's own page
     "admin:view_on_site": 404,
 }
 
@@ -221,7 +223,7 @@ STATES = (
     Sight("model for its publisher", "developer", "/models/demo/eliza"),
     Sight("models found", path="/models?q=text&category=text-classification"),
     Sight("no model found", path="/models?q=xyzzyx"),
-    Sight("models for a consumer", "consumer", "/models?sort=name"),
+    Sight("models for a consumer", "consumer", "/models?sort=newest"),
     Sight("no such page", path="/no/such/page", status=404),
     Sight("no such model", path="/models/demo/none", status=404),
     Sight("no such key", "consumer", "/keys/key_00000000000000000000000000", status=404),

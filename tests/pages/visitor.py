@@ -284,8 +284,9 @@ def make_email_code(visitors: Visitors) -> None:
     assert client.Client(visitors.stack.url).post("/api/auth/register", body).status == 202
 
 
-def make_refresh_family(visitors: Visitors) -> None:
-    visitors.object("consumer", "key")  # logs in by the API
+def make_call(visitors: Visitors) -> None:
+    """By somebody who logs in with the API, and makes a key there."""
+    visitors.object("consumer", "key")
 
 
 # How the objects come about that the demo does not hold.
@@ -293,6 +294,8 @@ MAKERS: dict[str, tuple[Callable[[Visitors], None], ...]] = {
     "auth/group": (make_group,),
     "mfa/authenticator": (make_authenticator,),
     "accounts/emailcode": (make_email_code,),
-    "accounts/refreshfamily": (make_refresh_family,),
-    "billing/usageevent": (make_refresh_family,),
+    "admin/logentry": (make_group,),
+    "accounts/budget": (make_call,),
+    "accounts/refreshfamily": (make_call,),
+    "billing/usageevent": (make_call,),
 }
