@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from django.conf import settings
 from django.test import Client, override_settings
 
 from config.tests.test_pages import Page
 
 
+@pytest.mark.django_db  # the page that says so looks for what was meant
 def test_the_style_guide_is_for_development(client: Client):
     assert client.get("/_components/").status_code == 404
 
