@@ -13,7 +13,7 @@ from django_ratelimit.decorators import ratelimit
 
 from common.ids import converter
 from common.limiter import client_bucket
-from config import preferences, styleguide, views
+from config import overview, preferences, styleguide, views
 from config.search import search
 
 PREFIXES = "usr org mbr key mdl ver prc end req bud msg fam cod evt rev dep inv"
@@ -39,6 +39,7 @@ def public_form(route: str, view: Callable[..., HttpResponse], name: str) -> URL
 urlpatterns = [
     path("", views.home, name="home"),
     path("search", search, name="search"),
+    path("checklist", overview.dismiss_checklist, name="checklist"),
     path("theme/<str:value>", views.theme, name="theme"),
     path("settings/preferences", preferences.preferences, name="preferences"),
     path("_components/", styleguide.components, name="components"),

@@ -113,7 +113,7 @@ def test_people_who_are_logged_in_see_their_month_and_what_is_still_to_do(client
     Page(html).check()
     assert "<h1>Overview</h1>" in html
     assert "Make a key" in html
-    assert "No spend limit" in html
+    assert "First steps" in html
 
 
 @pytest.mark.parametrize("value", ["light", "dark"])
