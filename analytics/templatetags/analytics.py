@@ -13,6 +13,6 @@ def timing_bar(first_token_ms: int | None, latency_ms: int) -> SafeString:
     first = 100.0 if first_token_ms is None or not latency_ms else min(first_token_ms * 100 / latency_ms, 100.0)
     return format_html(
         '<svg class="parts" height="12" aria-hidden="true"><rect class="s1" width="{}%" height="12" rx="2"/>'
-        '<rect class="s2" x="{}%" width="{}%" height="12" rx="2"/></svg>',
+        '<rect class="s6" x="{}%" width="{}%" height="12" rx="2"/></svg>',
         *(f"{value:.1f}" for value in (first, first, 100 - first)),
     )
