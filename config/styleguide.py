@@ -68,10 +68,6 @@ def side(theme: str) -> dict[str, Any]:
                 {"id": f"{theme}-long", "label": LONG, "value": "long", "count": 0},
             ],
         },
-        "menu": [
-            {"label": "Edit", "href": "#edit"},
-            {"label": "Revoke", "opens": f"{theme}-dialog"},
-        ],
     }
 
 
@@ -84,6 +80,11 @@ EXAMPLES: dict[str, Any] = {
         {"label": "Versions", "href": "#versions", "count": 4},
         {"label": "Reviews", "href": "#reviews", "count": 128},
     ],
+    "menu": {
+        "label": "All models",
+        "is_on": False,
+        "items": [{"label": "All models", "href": "#all", "current": True}, {"label": LONG, "href": "#long"}],
+    },
     "cells": [
         {"label": "Input", "per": "per M", "value": "$0.40"},
         {"label": "Output", "per": "per M", "value": "$1.20"},
