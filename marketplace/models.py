@@ -72,7 +72,7 @@ class AIModel(models.Model):
     rating_sum = models.PositiveIntegerField(default=0)
     rating_count = models.PositiveIntegerField(default=0)
     deployment_count = models.PositiveIntegerField(default=0)
-    popularity = models.BigIntegerField(default=0)
+    popularity = models.BigIntegerField(default=0)  # calls of the last 30 days
     latency_order = models.PositiveIntegerField(default=UNMEASURED, editable=False)  # measured p50, in milliseconds
     search_vector = SearchVectorField(null=True, editable=False)  # filled by a trigger
     created_at = models.DateTimeField(db_default=Now(), editable=False)

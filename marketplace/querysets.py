@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from django.db import models
-from django.db.models import Count, OuterRef, Prefetch, Q, Subquery, Sum
+from django.db.models import Count, Exists, F, Min, OuterRef, Prefetch, Q, Subquery, Sum
 
 from common.clock import ClockNow
 from common.ids import decode
@@ -91,6 +91,23 @@ class PriceQuerySet(models.QuerySet):
     def in_force(self) -> PriceQuerySet:
         """The prices that have come into effect, newest first: the first one of each model is in force."""
         return self.filter(effective_from__lte=ClockNow()).order_by("-effective_from", "-id")
+
+    def by_task(self) -> Any:
+        """A dictionary per task of published models: `category`, `models` and how many are `free`, and the lowest rate
+        of each kind in nano-units; the most used task first."""
+        later = self.model._default_manager.filter(
+            ai_model=OuterRef("ai_model"), effective_from__gt=OuterRef("effective_from"), effective_from__lte=ClockNow()
+        )
+        now = self.filter(~Exists(later), effective_from__lte=ClockNow(), ai_model__status__in=PUBLIC_STATUSES)
+        figures = {
+            "models": Count("id"),
+            "free": Count("id", filter=Q(type="free")),
+            "per_million": Min("input_nano_per_million"),
+            "per_call": Min("per_call_nano"),
+            "calls": Sum("ai_model__popularity"),
+        }
+        tasks = now.values(category=F("ai_model__category")).annotate(**figures)
+        return tasks.order_by("-calls", "-models", "category")
 
     def current(self) -> PriceQuerySet:
         """The price in force of each model."""

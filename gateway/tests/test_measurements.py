@@ -79,7 +79,7 @@ def test_latency_tokens_and_throughput_are_those_of_answered_calls(ai_model):
     assert (found.typical_input_tokens, found.typical_output_tokens) == (849, 300)
     assert found.uptime_bp == found.recent_uptime_bp == 10_000
     ai_model = AIModel.objects.detailed().get(pk=ai_model.pk)
-    assert ai_model.latency_order == 1495
+    assert (ai_model.latency_order, ai_model.popularity) == (1495, 100)
     assert typical_cost(ai_model) == 849 * 400 + 300 * 1200, "at the price in force, whatever was paid then"
 
 
@@ -215,6 +215,7 @@ def test_a_model_that_is_no_longer_called_loses_its_figures(ai_model):
     found = measured(ai_model)
     ai_model.refresh_from_db()
     assert (found.sample_size, found.latency_p50_ms, ai_model.latency_order) == (0, None, UNMEASURED)
+    assert ai_model.popularity == 0
 
 
 def test_measuring_takes_the_same_queries_for_any_number_of_models(ai_model):

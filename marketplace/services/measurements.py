@@ -75,10 +75,13 @@ def apply_measurements(*, measured: Iterable[Measured], at: datetime, days_from:
     ]
     names = [f.name for f in Measurement._meta.concrete_fields if f.name not in ("id", "ai_model")]
     Measurement.objects.bulk_create(rows, update_conflicts=True, unique_fields=["ai_model"], update_fields=names)
-    latency = Measurement.objects.filter(ai_model=OuterRef("pk")).values("latency_p50_ms")
+    own = Measurement.objects.filter(ai_model=OuterRef("pk"))
     AIModel.objects.filter(pk__in=[row.ai_model_id for row in rows]).annotate(
-        measured_order=Coalesce(Subquery(latency), UNMEASURED)
-    ).exclude(latency_order=F("measured_order")).update(latency_order=F("measured_order"))
+        measured_order=Coalesce(Subquery(own.values("latency_p50_ms")), UNMEASURED),
+        measured_requests=Subquery(own.values("requests")),
+    ).exclude(latency_order=F("measured_order"), popularity=F("measured_requests")).update(
+        latency_order=F("measured_order"), popularity=F("measured_requests")
+    )
     return len(found)
 
 
@@ -119,9 +122,8 @@ def _row(one: Measured, old: Measurement | None, *, at: datetime, today: date, d
         (TIMED_FIGURES, one.timed),
     ):
         for name in names:
-            figure = one.figures.get(name)
-            is_shown = figure is not None and samples >= MIN_SAMPLES
-            setattr(row, name, _rounded(name, figure) if is_shown else None)
+            figure = one.figures.get(name) if samples >= MIN_SAMPLES else None
+            setattr(row, name, None if figure is None else _rounded(name, figure))
     return row
 
 
