@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render, resolve_url
 from django.template.loader import render_to_string
@@ -26,7 +25,7 @@ from common.policy import Actor, actor_of
 from common.problems import FieldError, NotAuthenticated, Problem, ValidationFailed
 from gateway.forms import STREAM, ModelRequest, PlaygroundForm
 from gateway.hotpath.call import Gateway
-from gateway.hotpath.orm import run_in_django
+from gateway.hotpath.orm import release_connection, run_in_django
 from gateway.hotpath.rules import Answer, Call
 from gateway.hotpath.session import EventStream, admit, ask
 from gateway.models import Endpoint, Invocation
@@ -142,7 +141,7 @@ class Visit:
             return redirect(f"{resolve_url(entrance)}?{urlencode({'next': self.address_with_values})}")
         if errors := self.form.check():
             return self.refuse(ValidationFailed(errors=errors))
-        close_old_connections()
+        release_connection()
         return None
 
     def page(self, run: Run | None = None, errors: list[FieldError] | None = None, status: int = 200) -> HttpResponse:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from common.problems import ServiceUnavailable
 
@@ -14,6 +14,12 @@ from common.problems import ServiceUnavailable
 AWAY_SECONDS = 5
 
 Result = TypeVar("Result")
+
+
+def release_connection() -> None:
+    """Give this thread's connection back for as long as another machine works; not in the middle of a transaction."""
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 async def run_in_django(work: Callable[..., Result], *arguments: object) -> Result:

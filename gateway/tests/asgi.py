@@ -92,9 +92,10 @@ class Request:
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.answered = {name.decode("latin-1"): value.decode("latin-1") for name, value in message["headers"]}
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
+            self.answered = {name.lower(): value for name, value in headers}
         else:
-            self.received += message["body"]
+            self.received += message.get("body", b"")
             self.has_begun.set()
             if self.stalls:
                 await asyncio.Event().wait()
