@@ -104,7 +104,8 @@ def _read_figures(at: datetime) -> list[tuple[Any, ...]]:
                 "faults": PUBLISHER_FAULTS,
             },
         )
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def _measured(row: tuple[Any, ...], days: dict[date, Tally]) -> Measured:

@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from common.ids import encode
 from common.money import amount, money
-from common.rest import BooleanField, CharField, DateTimeField, IntegerField, Serializer, TypeIDField
+from common.rest import BooleanField, CharField, DateTimeField, IntegerField, MoneyField, Serializer, TypeIDField
 from marketplace.models import AIModel, Category, Measurement, ModelVersion, Price
 from marketplace.search import Count, Facet
 from marketplace.services.measurements import typical_cost
@@ -132,19 +132,18 @@ class ApiSpecOut(Serializer):
 
 
 class PercentilesOut(Serializer):
+    """The median, and what 19 of 20 stay below."""
+
     p50 = IntegerField(allow_null=True)
     p95 = IntegerField(allow_null=True)
 
 
-class CostOut(Serializer):
-    amount = CharField()
-    currency = CharField()
-
-
 class TypicalRequestOut(Serializer):
+    """A request of the usual size."""
+
     input_tokens = IntegerField(allow_null=True, help_text="The median.")
     output_tokens = IntegerField(allow_null=True, help_text="The median.")
-    cost = CostOut(allow_null=True, help_text="Of a call of this size at the price in force.")
+    cost = MoneyField(allow_null=True, help_text="Of a call of this size at the price in force.")
 
 
 class StatsOut(Serializer):
