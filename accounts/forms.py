@@ -43,6 +43,7 @@ class Worded:
         for name, field in fields.items():
             field.label = self.LABELS.get(name, field.label)
             field.widget.attrs |= self.ATTRIBUTES.get(name, {})
+            field.widget.attrs.pop("placeholder", None)  # allauth's repeat its labels
         if "password1" in fields:
             fields["password1"].help_text = password_hint()
 
