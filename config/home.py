@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
+from django.core.cache import cache
 from django.utils.translation import gettext as _
 
 from config import snippets
@@ -16,11 +17,12 @@ from marketplace.services.forms import example_of_schema
 
 MODELS, TASKS, WORDS = 6, 5, 3
 ROW = 3  # cards on a wide screen
+TASKS_KEY = "home:tasks"
 EXAMPLE_KEY = "agr_live_…"
 
 
 def start_page() -> dict[str, Any]:
-    """For `config/home.html`, in three queries whatever is listed: the models, their prices, the tasks."""
+    """For `config/home.html`, in three queries at most, whatever is listed: the models, their prices, the tasks."""
     models = list(AIModel.objects.published().detailed().order_by("-is_callable", "-popularity", "-id")[:MODELS])
     used = [model for model in models if model.popularity]
     return {
@@ -35,14 +37,22 @@ def start_page() -> dict[str, Any]:
         "are_used": len(used) >= ROW,
         "words": _words(models),
         "tasks": [
-            {**task, "label": Category(task["category"]).label, "price": _price_words(task)}
-            for task in Price.objects.by_task()[:TASKS]
+            {**task, "label": Category(task["category"]).label, "price": _price_words(task)} for task in _tasks()
         ],
         "tabs": _call_tabs(models),
         "key_tabs": snippets.key_tabs(settings.SITE_URL, EXAMPLE_KEY),
         "used_nano": 17_500_000_000,
         "limit_nano": 50_000_000_000,
     }
+
+
+def _tasks() -> list[dict[str, Any]]:
+    """Looked up once a minute: it reads every price of the catalogue, and is the same for everyone."""
+    found: list[dict[str, Any]] | None = cache.get(TASKS_KEY)
+    if found is None:
+        found = list(Price.objects.by_task()[:TASKS])
+        cache.set(TASKS_KEY, found, 60)
+    return found
 
 
 def _words(models: Sequence[AIModel]) -> list[str]:

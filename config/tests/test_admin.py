@@ -13,7 +13,6 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, Permission
-from django.core.cache import cache
 from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
@@ -46,7 +45,6 @@ LIST_QUERIES, ROW_QUERIES = 14, 24
 
 @pytest.fixture
 def staff() -> SimpleNamespace:
-    cache.clear()
     user = User.objects.create_superuser("staff@example.org", "a long enough password", name="Grace")
     client = Client()
     client.force_login(user)
@@ -85,7 +83,10 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
             SweepMark: SweepMark.objects.get(),
             Message: make_message(payload={"code": "K7RT2M"}),
             LogEntry: LogEntry.objects.create(
-                user=staff.user, object_repr="Ada", action_flag=CHANGE, change_message='[{"changed": {"fields": ["Name"]}}]'
+                user=staff.user,
+                object_repr="Ada",
+                action_flag=CHANGE,
+                change_message='[{"changed": {"fields": ["Name"]}}]',
             ),
             Group: Group.objects.create(name=f"Reviewers {call.pk}"),
         }
