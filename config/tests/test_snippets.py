@@ -1,12 +1,14 @@
 """The lines that people copy: they must parse, and carry this instance's address."""
 
 import ast
+import inspect
 import json
 import shlex
 
+import openai
 import pytest
 
-from config.snippets import call_tabs, key_tabs
+from config.snippets import ARGUMENTS, call_tabs, key_tabs, request_tabs
 
 SITE = "https://models.example.org"
 AWKWARD = {"text": 'it\'s "quoted"', "options": {"top": 3, "strict": True, "none": None, "tags": ["a", "b"]}}
@@ -39,6 +41,40 @@ def test_the_python_lines_are_python(category):
         assert ast.literal_eval(sent["json"]) == AWKWARD
     else:
         assert ast.literal_eval(sent["model"]) == "acme/aurora"
+
+
+CHAT = {
+    "model": "acme/aurora",
+    "messages": [{"role": "user", "content": 'it\'s "quoted" \\ $HOME `x`\nand more'}],
+    "a_future_field": {"x": [1, None]},
+    "stream": True,
+}
+
+
+def test_exactly_the_request_is_written_and_unknown_fields_travel_along():
+    shell, python, node = request_tabs(SITE, "/v1/chat/completions", CHAT)
+    words = shlex.split(shell["source"].replace("\\\n", ""))
+    assert words[:3] == ["curl", "-N", f"{SITE}/v1/chat/completions"]
+    assert json.loads(words[words.index("--json") + 1]) == CHAT
+    call = next(
+        call
+        for call in ast.walk(ast.parse(python["source"]))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "client.chat.completions.create"
+    )
+    sent = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    assert sent.pop("extra_body") == {"a_future_field": CHAT["a_future_field"]}
+    assert sent | {"a_future_field": CHAT["a_future_field"]} == CHAT
+    assert "for chunk in stream" in python["source"]
+    assert "a_future_field: { x: [1, null] }" in node["source"]
+    assert "for await" in node["source"]
+
+
+@pytest.mark.parametrize("method", ARGUMENTS)
+def test_arguments_are_those_that_the_sdk_takes(method):
+    create = openai.OpenAI(api_key="x")
+    for name in method.split("."):
+        create = getattr(create, name)
+    assert set(inspect.signature(create.create).parameters) >= ARGUMENTS[method]
 
 
 def test_the_lines_for_a_new_key_carry_it():
