@@ -218,7 +218,7 @@ def every_tag_closed(page: Page) -> Iterator[str]:
 def forms_protected(page: Page) -> Iterator[str]:
     """What changes something carries the token; what only asks does not show it in an address."""
     for form in page.find("form"):
-        has_token = any(one.get("name") == "csrfmiddlewaretoken" for one in form.descendants())
+        has_token = _has_token(form)
         method = form.get("method").lower()
         if method == "post" and not has_token:
             yield f"{form}: no CSRF token"
@@ -226,10 +226,14 @@ def forms_protected(page: Page) -> Iterator[str]:
             yield f"{form}: the CSRF token would stand in the address"
     for one in page.elements:
         if any(f"hx-{verb}" in one.attributes for verb in ("post", "put", "patch", "delete")):
-            form = one if one.tag == "form" else one.within("form")
-            inner = form.descendants() if form is not None else ()
-            if not any(each.get("name") == "csrfmiddlewaretoken" for each in inner):
+            around = one if one.tag == "form" else one.within("form")
+            named = page.by_id.get(one.get("hx-include").removeprefix("#"))
+            if not any(form is not None and _has_token(form) for form in (around, named)):
                 yield f"{one}: no CSRF token"
+
+
+def _has_token(form: Element) -> bool:
+    return any(one.get("name") == "csrfmiddlewaretoken" for one in form.descendants())
 
 
 # --- Sizes ---

@@ -97,6 +97,7 @@ def _route(name: str, pattern: str) -> str | None:
 # for everybody whom the policy lets in, or one by role.
 OUTCOMES: dict[str, int | dict[str, int]] = {
     "theme": 302,
+    "checklist": 405,  # answers a form
     "search": 302,  # htmx gets suggestions
     "components": 404,  # in DEBUG alone
     "account_login": {"consumer": 302, "developer": 302, "staff": 302},
@@ -218,17 +219,23 @@ STATES = (
     Sight("home of a newcomer", "newcomer", "/"),
     Sight("home of staff", "staff", "/"),
     *(Sight(f"model {slug}", "anonymous", f"/models/demo/{slug}") for slug in MODELS),
+    *(Sight(f"API of {slug}", "anonymous", f"/models/demo/{slug}/api") for slug in MODELS),
     *(Sight(f"playground of {slug}", "consumer", f"/models/demo/{slug}/playground") for slug in MODELS),
     Sight("model for a consumer", "consumer", "/models/demo/eliza"),
     Sight("model for its publisher", "developer", "/models/demo/eliza"),
     Sight("models found", path="/models?q=text&category=text-classification"),
     Sight("no model found", path="/models?q=xyzzyx"),
+    Sight("playground for the anonymous", path="/models/demo/eliza/playground"),
+    Sight("models as a table", path="/models?view=table"),
     Sight("models for a consumer", "consumer", "/models?sort=newest"),
     Sight("no such page", path="/no/such/page", status=404),
     Sight("no such model", path="/models/demo/none", status=404),
     Sight("no such key", "consumer", "/keys/key_00000000000000000000000000", status=404),
     Sight("no keys yet", "newcomer", "/keys"),
     Sight("no usage yet", "newcomer", "/usage"),
+    Sight("no requests yet", "newcomer", "/requests"),
+    Sight("no such request", "consumer", "/requests/req_00000000000000000000000000", status=404),
+    Sight("preferences of a newcomer", "newcomer", "/settings/preferences"),
     Sight("form for a new key", "consumer", "/keys?new"),
     Sight("keys of a developer", "developer", "/keys"),
     Sight("log-in refused", path="/accounts/login/", fields=(("login", "nobody@example.org"), ("password", "wrong"))),

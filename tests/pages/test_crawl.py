@@ -12,7 +12,7 @@ import pytest
 from django.urls import Resolver404, resolve
 
 from tests.pages import rules
-from tests.pages.excused import EXCUSED, PACKAGES, Excuse
+from tests.pages.excused import EXCUSED, PACKAGES, Excuse, is_excused
 from tests.pages.site import STATES, Address, Sight, addresses, expected_status, sights
 from tests.pages.visitor import ROLES, Answer, Visitor, Visitors
 
@@ -107,13 +107,6 @@ def fetch(visitors: Visitors, path: str) -> str:
         assert answer.status == 200, (path, answer.status)
         _files[path] = answer.text
     return _files[path]
-
-
-def is_excused(rule: str, name: str, complaint: str) -> bool:
-    return any(
-        rule == excuse.rule and fnmatchcase(name, excuse.pages) and re.search(excuse.fault, complaint)
-        for excuse in EXCUSED
-    )
 
 
 @pytest.mark.parametrize("sight", STATES, ids=str)

@@ -95,6 +95,7 @@ def test_a_good_page_has_no_fault():
         ("forms_protected", TOKEN, ""),
         ("forms_protected", '<input name="q"', TOKEN + '<input name="q"'),
         ("forms_protected", H1, H1 + '<button hx-delete="/keys/1">Delete</button>'),
+        ("forms_protected", H1, H1 + '<p hx-post="/price" hx-include="#name"></p>'),
         ("small_html", H1, H1 + "".join(f"<p>{number * 7919 % 99991:x}</p>" for number in range(30_000))),
     ],
 )
@@ -102,6 +103,12 @@ def test_a_planted_fault_is_found(rule: str, old: str, new: str):
     page = PAGE.replace(old, new, 1)
     assert page != PAGE
     assert set(rules.faults(page)) == {rule}
+
+
+def test_a_part_may_send_the_form_that_it_includes():
+    page = PAGE.replace('action="/keys"', 'action="/keys" id="make"')
+    page = page.replace("<h2", '<p hx-post="/price" hx-include="#make"></p><h2')
+    assert rules.faults(page) == {}
 
 
 def test_a_missing_h1_is_found():
