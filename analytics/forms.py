@@ -28,6 +28,16 @@ FIRST_DAY = date(2000, 1, 1)
 HOURS_UP_TO, DAYS_UP_TO = 2, 92
 
 
+class DayInput(forms.DateInput):
+    """The browser's own choice of a day, which takes nothing else for its value."""
+
+    input_type = "date"
+
+    def format_value(self, value: Any) -> str | None:
+        text = super().format_value(value)
+        return text if text and re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
+
+
 class DatesForm(forms.Form):
     """From one day to another, both included, in the organization's calendar."""
 
@@ -36,7 +46,7 @@ class DatesForm(forms.Form):
         super().__init__(data, initial=initial)
         self.today = today
         for name, label in (("from", gettext_lazy("First day")), ("to", gettext_lazy("Last day"))):
-            widget = forms.DateInput(format="%Y-%m-%d", attrs={"type": "date", "min": FIRST_DAY, "max": today})
+            widget = DayInput(format="%Y-%m-%d", attrs={"min": FIRST_DAY, "max": today})
             self.fields[name] = forms.DateField(
                 label=label, widget=widget, required=False, input_formats=["%Y-%m-%d"], localize=False
             )

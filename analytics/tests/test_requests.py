@@ -6,7 +6,9 @@ from datetime import timedelta
 from html import unescape
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -20,7 +22,6 @@ from apikeys.tests.factories import make_key, make_person
 from billing.services import ensure_account
 from common import clock
 from common.ids import encode, uuid7
-from config.roles import as_owner
 from gateway.models import Rule
 from gateway.services.calls import Reserve, Settle, move
 from gateway.tests.factories import make_call
@@ -343,7 +344,7 @@ def test_the_log_reads_the_days_it_shows_by_an_index(status):
     person, ai_model = make_person(), make_model(status="published")
     organization = Organization.objects.get(pk=person.personal_organization.pk)
     parties = [organization.pk, ai_model.publisher_id, ai_model.pk, ai_model.current_version_id, ai_model.price.pk]
-    with as_owner(), connection.cursor() as cursor:
+    with psycopg.connect(settings.DATABASE_OWNER_URL) as owner, owner.cursor() as cursor:
         cursor.execute("SELECT gateway_create_partitions((clock_now() - interval '31 days')::date, 32)")
         cursor.execute(MANY, parties)
         cursor.execute("ANALYZE gateway_invocation")
