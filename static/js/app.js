@@ -140,6 +140,13 @@ document.addEventListener("submit", (event) => {
   submitter?.setAttribute("aria-busy", "true");
 });
 
+// What the playground kept of its inputs goes with whoever logs out.
+
+document.addEventListener("submit", ({ target }) => {
+  if (!target.action.endsWith("/logout/")) return;
+  Object.keys(localStorage).filter((key) => key.startsWith("playground:")).forEach((key) => localStorage.removeItem(key));
+});
+
 window.addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) {
     delete form.dataset.sent;
@@ -184,7 +191,7 @@ function moveInList(event) {
   const last = options.length - 1;
   if (event.key === "Enter" && here >= 0) options[here].click();
   else if (event.key === "Escape") {
-    field.dispatchEvent(new Event("htmx:abort"));
+    field.dataset.left = field.value; // what is still on its way for these words opens nothing
     if (isOpen) expand(field, false);
     else field.value = "";
   } else if (last >= 0 && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
@@ -204,6 +211,9 @@ function goToSearch(event) {
   field?.select();
 }
 
+document.addEventListener("input", ({ target }) => {
+  if (target.matches("[role=combobox]")) delete target.dataset.left;
+});
 document.addEventListener("focusin", ({ target }) => {
   if (target.matches("[role=combobox]") && target.value && optionsOf(target).length) expand(target, true);
 });
@@ -286,7 +296,9 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
 document.addEventListener("htmx:afterSwap", ({ detail }) => {
   focusErrors(detail.target);
   const { elt } = detail.requestConfig;
-  if (elt === document.activeElement && elt.matches("[role=combobox]")) expand(elt, optionsOf(elt).length > 0);
+  if (elt === document.activeElement && elt.matches("[role=combobox]")) {
+    expand(elt, optionsOf(elt).length > 0 && elt.value !== elt.dataset.left);
+  }
   // What was pressed is gone, such as a filter that was taken away: stay near it.
   else if (!elt.isConnected && document.activeElement === document.body) document.querySelector("[data-landing]")?.focus();
 });
