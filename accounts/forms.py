@@ -140,8 +140,9 @@ class ActivateTOTPForm(Worded, totp.ActivateTOTPForm):
 
 def password_hint() -> str:
     """The rules of a password in one sentence; the validators say which one was broken."""
-    options: list[dict[str, Any]] = [one.get("OPTIONS", {}) for one in settings.AUTH_PASSWORD_VALIDATORS]
-    length = next((one["min_length"] for one in options if "min_length" in one), 8)
+    validators: Any = settings.AUTH_PASSWORD_VALIDATORS
+    lengths = (one["OPTIONS"]["min_length"] for one in validators if "min_length" in one.get("OPTIONS", {}))
+    length = next(lengths, 8)
     return gettext("At least %(length)d characters. No common password, and not your name or address.") % {
         "length": length
     }

@@ -218,7 +218,7 @@ def model_rows(
     days: Sequence[datetime],
 ) -> list[dict[str, Any]]:
     """The models of the month, the dearest first."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for ai_model in models:
         own = [row for row in buckets if row["ai_model_id"] == ai_model.id]
         figures = summed(row for row in in_month if row["ai_model_id"] == ai_model.id)
