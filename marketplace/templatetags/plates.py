@@ -110,7 +110,10 @@ def _amount(price: Price) -> Cell:
 def _context(ai_model: AIModel) -> Cell:
     if ai_model.context_tokens is None:
         return _unknown("context", _("Context"), _("not stated"))
-    return {"key": "context", "label": _("Context"), "value": _compact(ai_model.context_tokens)}
+    tokens = ai_model.context_tokens
+    if tokens % 1000 and tokens % 1024 == 0:  # counted in powers of two: 8,192 is known as 8k
+        tokens = tokens // 1024 * 1000 if tokens < 1024**2 else tokens // 1024**2 * 10**6
+    return {"key": "context", "label": _("Context"), "value": _compact(tokens)}
 
 
 def _time(key: str, label: str, milliseconds: int | None) -> Cell:

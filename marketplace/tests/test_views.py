@@ -132,6 +132,15 @@ def test_a_plate_has_its_seven_figures_in_order(aurora):
     ]
 
 
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [(512, "512"), (4_096, "4k"), (8_192, "8k"), (28_000, "28k"), (131_072, "128k"), (1_048_576, "1M"), (1500, "1.5k")],
+)
+def test_a_context_is_written_as_people_know_it(aurora, tokens, said):
+    AIModel.objects.filter(pk=aurora.pk).update(context_tokens=tokens)
+    assert plate_of(html_of(Client().get("/models/acme/aurora")))[2] == ("Context", said)
+
+
 def test_what_is_not_known_is_a_dash_that_says_why(acme):
     AIModel.objects.filter(slug="aurora").update(context_tokens=None, license="")
     plate = plate_of(html_of(Client().get("/models/acme/aurora")))
