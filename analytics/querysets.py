@@ -11,8 +11,9 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.contrib.postgres.aggregates import BoolOr
+from django.contrib.postgres.fields import ArrayField
 from django.db.models import Aggregate, CharField, Count, DateTimeField, F, Func, IntegerField, Q, Sum, Value
-from django.db.models.functions import Concat, Greatest, Least
+from django.db.models.functions import Concat, Greatest
 
 from accounts.models import Organization
 from gateway.models import Invocation
@@ -59,19 +60,6 @@ class Figures(TypedDict):
 NOTHING: Figures = {"calls": 0, "errors": 0, "input_tokens": 0, "output_tokens": 0, "cost_nano": 0}
 
 
-class DateTrunc(Func):
-    """The start of an instant's hour, day or month in a time zone: an instant again.
-
-    Not Django's `Trunc`, which goes through local time and so takes the hour that a clock change repeats for one.
-    """
-
-    function = "date_trunc"
-    output_field = DateTimeField()
-
-    def __init__(self, granularity: str, instant: Any, zone: ZoneInfo) -> None:
-        super().__init__(Value(granularity), instant, Value(zone.key))
-
-
 class Percentile(Aggregate):
     """The value that this share of the values does not exceed."""
 
@@ -112,11 +100,15 @@ class Period:
     def whole(self) -> Period:
         return replace(self, granularity="total")
 
-    def bucket(self) -> Any:
-        """The start of a call's bucket, in SQL. A call's id is a moment older than its start: none falls outside."""
-        last = self.end - timedelta(microseconds=1)
-        began = Greatest(Least(F("started_at"), Value(last)), Value(self.start))
-        return Greatest(DateTrunc(self.granularity, began, self.zone), Value(self.start))
+
+def bucket(starts: Sequence[datetime]) -> Any:
+    """The number of a call's bucket, in SQL: that of the last of `starts` at or before its beginning, from 1.
+
+    A call's id is a moment older than its beginning: what began just outside counts to the bucket beside it.
+    """
+    # By the starts themselves: truncating each instant in a time zone takes far longer, and would have to agree.
+    edges = Value([start.astimezone(UTC) for start in starts], ArrayField(DateTimeField()))
+    return Greatest(Func(F("started_at"), edges, function="width_bucket", output_field=IntegerField()), 1)
 
 
 def next_boundary(at: datetime, granularity: str) -> datetime:
@@ -182,26 +174,22 @@ def usage(organization: Organization, period: Period, group_by: Sequence[str] = 
     the dearest first.
     """
     columns = {name: column for dimension in group_by for name, column in DIMENSIONS[dimension].items()}
-    calls = made(organization, period).final()
-    if period.granularity != "total":
-        columns["start"] = period.bucket()
+    starts = list(period.starts())
     rows: list[dict[str, Any]]
-    if columns:
-        rows = list(calls.values(**columns).annotate(**FIGURES).order_by())
+    if columns or period.granularity != "total":
+        rows = _by_time(made(organization, period), starts, FIGURES, **columns)
     else:
-        rows = [dict(totals(organization, period))]
-    for row in rows:
-        row["start"] = row.get("start", period.start).astimezone(period.zone)
+        rows = [{"start": starts[0], **totals(organization, period)}]
     if group_by:
         return sorted(rows, key=lambda row: (row["start"].astimezone(UTC), -row["cost_nano"], -row["calls"]))
     found = {row["start"].astimezone(UTC): row for row in rows}
-    return [{**NOTHING, **found.get(start.astimezone(UTC), {}), "start": start} for start in period.starts()]
+    return [{**NOTHING, **found.get(start.astimezone(UTC), {}), "start": start} for start in starts]
 
 
 def by_model_and_time(organization: Organization, period: Period, selection: Selection) -> list[dict[str, Any]]:
-    """`ai_model_id`, `start`, `is_made_up` and figures of every bucket in which the model was called."""
-    calls = made(organization, period, selection).final().values("ai_model_id", start=period.bucket())
-    return list(calls.annotate(**FIGURES, is_made_up=BoolOr("is_demo")).order_by())
+    """`model_id`, `start`, `is_made_up` and figures of every bucket in which the model was called."""
+    figures = {**FIGURES, "is_made_up": BoolOr("is_demo")}
+    return _by_time(made(organization, period, selection), list(period.starts()), figures, model_id=F("ai_model_id"))
 
 
 def by_column(
@@ -214,8 +202,18 @@ def by_column(
 
 def latency(organization: Organization, period: Period, selection: Selection) -> dict[datetime, dict[str, Any]]:
     """`samples`, `p50` and `p95` of every bucket that has calls, by its start in UTC."""
-    calls = made(organization, period, selection).final().values(start=period.bucket())
-    return {row["start"].astimezone(UTC): _measured(row) for row in calls.annotate(**LATENCY).order_by()}
+    rows = _by_time(made(organization, period, selection), list(period.starts()), LATENCY)
+    return {row["start"].astimezone(UTC): _measured(row) for row in rows}
+
+
+def _by_time(calls: Any, starts: list[datetime], figures: dict[str, Any], **columns: Any) -> list[dict[str, Any]]:
+    """Figures of settled calls by bucket and columns, in no order; `start` as in `starts`."""
+    if len(starts) > 1:
+        columns["bucket"] = bucket(starts)
+    rows = list(calls.final().values(**columns).annotate(**figures).order_by())
+    for row in rows:
+        row["start"] = starts[row.pop("bucket", 1) - 1]
+    return rows
 
 
 def _measured(row: dict[str, Any]) -> dict[str, Any]:
