@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
@@ -59,7 +60,26 @@ def api_docs(request: HttpRequest) -> HttpResponse:
 def docs_errors(request: HttpRequest) -> HttpResponse:
     """Every error code: what it means and what to do. `type` of an error document leads here."""
     codes = sorted(problems.REGISTRY.values(), key=lambda problem: (problem.status, problem.code))
-    return render(request, "observability/docs_errors.html", {"problems": codes})
+    groups = [(status, list(found)) for status, found in groupby(codes, key=lambda problem: problem.status)]
+    return render(request, "observability/docs_errors.html", {"groups": groups, "tabs": _examples(request)})
+
+
+def _examples(request: HttpRequest) -> list[dict[str, str]]:
+    """One error in both dialects, as it is answered."""
+    problem = problems.RateLimited(retry_after_seconds=12)
+    request_id = problems.request_id_of(request)
+    return [
+        {
+            "value": label,
+            "label": label,
+            "language": "json",
+            "source": json.dumps(body, indent=2, ensure_ascii=False),
+        }
+        for label, body in (
+            ("/api", problems.document(problem, request_id)),
+            ("/v1", problems.openai_envelope(problem, request_id)),
+        )
+    ]
 
 
 # --- Where no view answers: named in `config.urls` and settings ---
