@@ -103,6 +103,7 @@ class TestWhereNothingIs:
         assert response.status_code == 404
         assert response.json()["error"]["type"] == "not_found_error"
 
+    @pytest.mark.django_db
     def test_people_get_a_page_with_the_request_id(self, client):
         response = client.get("/nothing-here")
 
