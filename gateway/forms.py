@@ -18,6 +18,7 @@ from gateway.hotpath.rules import KINDS, max_output_tokens, most_of
 from gateway.hotpath.snapshot import Schema
 from gateway.models import Endpoint, Invocation
 from marketplace.models import AIModel
+from marketplace.services import typical_cost
 from marketplace.services.controls import (
     Control,
     controls_of,
@@ -77,10 +78,13 @@ def _shortened(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a call will cost, in nano-units. `most` is what is held for it; `about` is None where nothing says it."""
+    """What a call will cost, in nano-units. `most` is what is held for it; None while nothing is filled in.
+
+    `about` is None where nothing says it.
+    """
 
     about: int | None
-    most: int
+    most: int | None
 
 
 class PlaygroundForm:
@@ -182,6 +186,8 @@ class PlaygroundForm:
             most = most_of(price, self._endpoint.max_cost_nano, request.kind, request.body, request.size)
         except ValidationFailed:
             return None
+        if self.is_untouched and (typical := typical_cost(self._ai_model)) not in (None, most):
+            return Estimate(typical, None)
         tokens = 0
         if price.output_nano_per_million and request.kind != Invocation.Kind.EMBEDDING:
             measured = self._ai_model.measured

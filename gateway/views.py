@@ -193,10 +193,9 @@ class Visit:
             "link": run.link,
         }
         if problem.errors:
-            body["errors"] = [
-                {"id": c.id, "label": c.label, "message": " ".join(c.errors)} for c in controls if c.errors
-            ]
-            body["faults"] = self.form.faults_elsewhere(problem.errors)
+            told = {"controls": controls, "faults": self.form.faults_elsewhere(problem.errors)}
+            body["fields"] = {control.id: " ".join(control.errors) for control in controls if control.errors}
+            body["errors"] = render_to_string("gateway/errors.html", told, self.request)
         return JsonResponse(body, status=problem.status, headers=problem.headers)
 
     def start(self) -> dict[str, Any]:
