@@ -143,7 +143,7 @@ document.addEventListener("submit", (event) => {
 // What the playground kept of its inputs goes with whoever logs out.
 
 document.addEventListener("submit", ({ target }) => {
-  if (!target.action.endsWith("/logout/")) return;
+  if (!(target.getAttribute("action") || location.pathname).endsWith("/logout/")) return;
   Object.keys(localStorage).filter((key) => key.startsWith("playground:")).forEach((key) => localStorage.removeItem(key));
 });
 
