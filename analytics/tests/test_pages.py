@@ -210,6 +210,7 @@ def test_several_days_of_ones_own(client, organization, ai_model):
 def test_dates_that_cannot_be_are_said_so(client, path, query, said):
     with clock_at(NOON):
         answer = client.get(f"{path}?{query}")
+        assert client.get(f"{path}?{query}&csv=table").status_code == 422, "no file of another period"
     assert answer.status_code == 422
     assert said in words(answer)
 

@@ -79,10 +79,11 @@ def usage_page(request: HttpRequest) -> HttpResponse:
     keys = key_names(organization)
     chosen = [row for row in buckets if selection.model in (None, row["model_id"])]
     rows = sorted_rows(table_rows(organization, span, selection, group, names, keys), sort)
-    if asked.get("csv") == "table":
+    wanted = "" if dates.errors else asked.get("csv")
+    if wanted == "table":
         return csv_response([group_row(row, group, span.period) for row in rows], f"usage-by-{group}.csv")
     slow = latency(organization, span.period, selection) if metric == "latency" else {}
-    if asked.get("csv") == "chart":
+    if wanted == "chart":
         if metric == "latency":
             lines = [latency_row(at, slow[at], span.period) for at in sorted(slow)]
         else:
