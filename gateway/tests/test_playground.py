@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -17,7 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Budget
-from accounts.tests.factories import make_user
+from accounts.tests.factories import code_in, mails_to, make_client, make_user, new_address
 from apikeys.tests.factories import make_person
 from common.ids import first_uuid
 from gateway.forms import MAX_LINK, PlaygroundForm
@@ -150,6 +151,20 @@ def test_a_stranger_is_sent_to_log_in_and_comes_back_to_the_same_inputs(plain):
     response = Client().post(ADDRESS, sent | {"then": "signup"})
     assert urlsplit(response["Location"]).path == "/accounts/signup/"
     assert Invocation.objects.count() == 0
+
+
+def test_inputs_survive_the_way_through_a_sign_up(plain):
+    client, email = make_client(), new_address()
+    entrance = client.post(ADDRESS, {"input.text": "kept", "then": "signup"})["Location"]
+    values = {"email": email, "name": "Ada", "password1": "a long way to Tipperary"}
+    page = html_of(client.get(entrance))
+    back = unescape(re.search(r'name="next" value="([^"]+)"', page)[1])
+    answer = client.post(entrance.partition("?")[0], {**values, "next": back})
+    assert answer.status_code == 302, answer.content
+    confirm = answer["Location"]
+    answer = client.post(confirm, {"code": code_in(mails_to(email)[0])})
+    assert (answer.status_code, answer["Location"]) == (302, back)
+    assert "kept</textarea>" in html_of(client.get(back))
 
 
 def test_what_does_not_fit_is_said_at_its_field_and_nothing_is_lost(plain, browser):

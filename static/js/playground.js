@@ -28,7 +28,7 @@ async function start() {
     if (answer.headers.get("Content-Type").startsWith("text/event-stream")) await follow(answer.body, state);
     else whole(await answer.json(), answer.ok);
   } catch (error) {
-    fail(error.name === "AbortError" ? words.stopped : words.offline);
+    fail({ AbortError: words.stopped, SyntaxError: words.failed }[error.name] ?? words.offline);
   }
   run = null;
   const refresh = () => htmx.ajax("GET", location.pathname, { target: "#runs", select: "#runs", swap: "outerHTML" });
