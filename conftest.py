@@ -4,10 +4,7 @@ Every worker of pytest-xdist has a database of its own, cloned from a template t
 it as the application's role. `stack` is a whole running instance for tests that come through the front door.
 """
 
-import fcntl
-import hashlib
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -15,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import parseaddr
@@ -23,104 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import django
-import psycopg
 import pytest
-from psycopg import sql
 
+from config.cluster import READY_SECONDS, Cluster, launch_web, own_directory, random_port, wait_for_web
 from config.processes import Failure, spawn
-from config.servers import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgreSQL, Valkey
-from config.up import answers, free_port, web_command
+from config.servers import APP_ROLE, OWNER_ROLE
 from config.var import Var
 
 ROOT = Path(__file__).resolve().parent
-READY_SECONDS = 180
-_running: list[PostgreSQL | Valkey] = []
-
-
-class Cluster:
-    """The servers of this run of tests; every process of it sees the same ones."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        run, log = directory / "run", directory / "log"
-        self.postgresql = PostgreSQL(
-            data=directory / "pg", run=run, log=log / "postgresql.log", durable=False, connections=300
-        )
-        self.valkey = Valkey(data=directory / "valkey", run=run, log=log / "valkey.log", durable=False)
-
-    def start(self) -> None:
-        for server in (self.postgresql, self.valkey):
-            server.log.unlink(missing_ok=True)
-            server.start()
-            _running.append(server)
-        self.postgresql.create_database("postgres")
-
-    def execute(self, *statements: str, **names: str) -> list[tuple[Any, ...]]:
-        """Run statements as the superuser, `{name}` being the name of a database or role. Returns the last's rows."""
-        identifiers = {key: sql.Identifier(name) for key, name in names.items()}
-        with psycopg.connect(self.postgresql.url(SUPERUSER, "postgres"), autocommit=True) as connection:
-            for statement in statements:
-                cursor = connection.execute(sql.SQL(statement).format(**identifiers))
-            return cursor.fetchall() if cursor.description else []
-
-    def clone(self, name: str) -> None:
-        """A fresh database with the schema, replacing one of the same name whoever is connected to it."""
-        self.execute(
-            "drop database if exists {name} with (force)",
-            "create database {name} template {template} owner {owner}",
-            name=name,
-            template=self.template(),
-            owner=OWNER_ROLE,
-        )
-
-    def drop(self, name: str) -> None:
-        self.execute("drop database if exists {name} with (force)", name=name)
-
-    def template(self) -> str:
-        """The migrated database to clone from, made again only when a migration or a requirement changed."""
-        name = f"template_{_migrations_digest()[:16]}"
-        with (self.directory / "template-lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            databases = {row[0] for row in self.execute("select datname from pg_database")}
-            if name not in databases:
-                for old in (database for database in databases if database.startswith("template_")):
-                    self.drop(old)
-                self._migrate("template_unfinished")
-                self.execute("alter database {name} rename to {new}", name="template_unfinished", new=name)
-        return name
-
-    def _migrate(self, name: str) -> None:
-        self.execute("create database {name} owner {owner}", name=name, owner=OWNER_ROLE)
-        environment = dict(os.environ, DATABASE_URL=self.postgresql.url(APP_ROLE, name))
-        environment["DATABASE_OWNER_URL"] = self.postgresql.url(OWNER_ROLE, name)
-        command = [sys.executable, "manage.py", "migrate", "-v0"]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            pytest.fail(f"The test database could not be migrated:\n{done.stdout}{done.stderr}", pytrace=False)
-
-
-def _migrations_digest() -> str:
-    digest = hashlib.sha256((ROOT / "requirements.txt").read_bytes())
-    digest.update(datetime.now(UTC).date().isoformat().encode())  # the template holds the partitions of these days
-    for path in sorted([*ROOT.glob("*/migrations/*.py"), *ROOT.glob("config/djstripe_migrations/*.py")]):
-        digest.update(path.read_bytes())
-    digest.update((ROOT / "config" / "roles.py").read_bytes())  # what the application's role may do is in the clone
-    return digest.hexdigest()
-
-
-def _own_directory() -> tuple[Path, Any]:
-    """A directory that no other run of tests in this checkout uses now, with what an earlier run left in it."""
-    for number in range(32):
-        directory = ROOT / "build" / "test" / str(number)
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / "lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            continue
-        return directory, lock
-    raise Failure("More than 32 runs of tests are going on in this directory.")
 
 
 _lock: Any = None
@@ -137,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if worker:
             _cluster = Cluster(Path(os.environ["AGORAI_TEST_DIRECTORY"]))
         else:
-            directory, _lock = _own_directory()
+            directory, _lock = own_directory(ROOT / "build" / "test")
             _cluster = Cluster(directory)
             _cluster.start()
             os.environ["AGORAI_TEST_DIRECTORY"] = str(directory)
@@ -161,8 +67,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure() -> None:
-    while _running:
-        _running.pop(0).stop()
+    if _cluster is not None:
+        _cluster.stop()  # what this process started
     if _lock is not None:
         _lock.close()
 
@@ -239,26 +145,10 @@ class Stack:
     def start_gateway(self, **environment: str) -> str:
         """One more process that serves the same databases, with other settings where given. Returns its address."""
         port = random_port()
-        with (self.var.log / f"gateway-{port}.log").open("wb") as log:
-            process = spawn(
-                [sys.executable, *web_command(port)],
-                cwd=ROOT,
-                env=self.environment | environment,
-                stdout=log,
-                stderr=log,
-            )
+        log = self.var.log / f"gateway-{port}.log"
+        process = launch_web(port, environment=self.environment | environment, log=log)
         self.processes.append(process)
-        deadline = time.monotonic() + READY_SECONDS
-        while not answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"The second gateway did not start:\n{Path(log.name).read_text()}", pytrace=False)
-            time.sleep(0.05)
-        return f"http://127.0.0.1:{port}"
-
-
-def random_port() -> int:
-    """A free port that no outgoing connection takes meanwhile."""
-    return free_port(random.randrange(20000, 32000))
+        return wait_for_web(process, port, log=log)
 
 
 def start_stack(cluster: Cluster, *, number: int, log: Path, **environment: str) -> Stack:

@@ -1,0 +1,154 @@
+"""`python -m trust list | T19 | fast | full | sabotage T19`. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+
+from config.processes import Failure
+from trust.ground import BUILD, Ground
+from trust.harness import Context, Result, progress_file, run_invariant
+from trust.registry import BY_ID, INVARIANTS, Invariant
+from trust.sabotage import sabotage
+
+HELD, VIOLATED, NOT_RUN = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(NOT_RUN))  # or nothing would be tidied up
+    try:
+        match options.what.lower():
+            case "list":
+                print("\n".join(map(str, INVARIANTS)))
+                return HELD
+            case "sabotage":
+                return _sabotage(options)
+            case "fast" | "full":
+                options.trials = options.what.lower()
+                return _run_all(options)
+        if options.what.upper() not in BY_ID:
+            raise Failure(f"There is no {options.what}. Try: python -m trust list")
+        return _run_one(BY_ID[options.what.upper()], options)
+    except Failure as failure:
+        sys.stderr.write(f"trust: {failure}\n")
+        return NOT_RUN
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m trust", description="Try to break what must hold.")
+    parser.add_argument("what", help="list, an invariant such as T19, fast, full, or sabotage")
+    parser.add_argument("ids", nargs="*", help="for fast, full and sabotage: only these invariants")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same trials (1)")
+    parser.add_argument("--trials", default="fast", help="fast, full, or a number (fast)")
+    parser.add_argument("--shard", default="1/1", help="make only the i-th of n parts of the trials, as 2/4")
+    parser.add_argument("--only", help="for sabotage: only the change of this name")
+    parser.add_argument("--until-red", action="store_true", help="stop at the first violation")
+    parser.add_argument(
+        "--timing",
+        action=argparse.BooleanOptionalAction,
+        default="CI" not in os.environ,
+        help="compare durations too (unless CI is set)",
+    )
+    return parser.parse_args(arguments)
+
+
+def _context(invariant: Invariant, ground: Ground, options: argparse.Namespace) -> Context:
+    index, slash, count = options.shard.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise Failure(f"{options.shard!r} is no part such as 2/4.")
+    shard = int(index), int(count)
+    lane = "full" if options.trials == "full" else "fast"
+    if options.trials not in ("fast", "full") and not options.trials.isdecimal():
+        raise Failure("--trials is fast, full or a number.")
+    trials = int(options.trials) if options.trials.isdecimal() else None
+    return Context(
+        invariant,
+        ground,
+        seed=options.seed,
+        trials=trials,
+        lane=lane,
+        shard=shard,
+        timing=options.timing,
+        until_red=options.until_red,
+        progress=progress_file(invariant, seed=options.seed, lane=lane, shard=shard) if lane == "full" else None,
+    )
+
+
+def _built(ids: Sequence[str]) -> list[Invariant]:
+    unknown = [id for id in ids if id.upper() not in BY_ID or not BY_ID[id.upper()].is_built]
+    if unknown:
+        raise Failure(f"Not built: {', '.join(unknown)}. Try: python -m trust list")
+    wanted = {id.upper() for id in ids}
+    return [found for found in INVARIANTS if found.is_built and (found.id in wanted if wanted else not found.alone)]
+
+
+def _run_one(invariant: Invariant, options: argparse.Namespace) -> int:
+    _built([invariant.id])
+    with Ground() as ground:
+        result = run_invariant(_context(invariant, ground, options))
+        _tell(result, options)
+    return VIOLATED if result.violations else HELD
+
+
+def _run_all(options: argparse.Namespace) -> int:
+    """All that is built, in one start of the servers; without what compares durations, which wants a quiet machine."""
+    began, results, broken = time.monotonic(), [], []
+    if options.trials == "fast":
+        options.timing = False
+    invariants = _built(options.ids)
+    with Ground() as ground:
+        for invariant in invariants:
+            try:
+                result = run_invariant(_context(invariant, ground, options))
+            except Exception:
+                traceback.print_exc()
+                broken.append(invariant.id)
+                continue
+            results.append(result)
+            _tell(result, options)
+    violated = [result.id for result in results if result.violations]
+    summary = {
+        "id": "all",
+        "held": len(results) - len(violated),
+        "violated": violated,
+        "not_run": broken,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    print(json.dumps(summary), flush=True)
+    return NOT_RUN if broken else VIOLATED if violated else HELD
+
+
+def _tell(result: Result, options: argparse.Namespace) -> None:
+    """Print the line, and add it to the file in which results of many runs are summed."""
+    print(result.line(), flush=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "results.jsonl").open("a") as file:
+        row = {**json.loads(result.line()), "lane": options.trials, "shard": options.shard, "at": int(time.time())}
+        file.write(json.dumps(row) + "\n")
+
+
+def _sabotage(options: argparse.Namespace) -> int:
+    chosen = [
+        (invariant, change)
+        for invariant in _built(options.ids)
+        for change in getattr(invariant.module(), "SABOTAGES", ())
+        if options.only in (None, change.name)
+    ]
+    if not chosen:
+        raise Failure("There is no such sabotage.")
+    green = 0
+    for outcome in sabotage(chosen, seed=options.seed):
+        green += not outcome.is_red
+        print(outcome.line(), flush=True)
+    return VIOLATED if green else HELD
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""Rate limits: exactly as many as they say, on three processes at once, at every edge of a window, whatever the clock
+does and whoever the caller claims to be.
+
+A trial is a hundred concurrent calls on a limit of ten, at the gateway and at the API, twenty requests with forged
+addresses, a window whose edge is crossed, and a clock that jumps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from random import Random
+
+from trust.ground import Web
+from trust.harness import Context, Result
+from trust.http import Request, burst
+from trust.registry import Sabotage
+
+PROCESSES, LIMIT, CALLS, SPOOFS = 3, 10, 100, 20
+STEP_SECONDS = 60 / LIMIT  # after which one more is admitted, rightly
+TRIES = 5  # of a burst that took so long that it proves nothing
+DAY_US = 86_400_000_000
+
+SABOTAGES = (
+    Sabotage(
+        "a fixed window",
+        "common/limiter.py",
+        "  local room = step * tonumber(ARGV[2 * i])\n",
+        "  local room = step * tonumber(ARGV[2 * i])\n"
+        "  now = math.floor((time[1] * 1000000 + time[2]) / room) * room\n",
+    ),
+    Sabotage(
+        "the left-most forwarded address",
+        "common/address.py",
+        "_normalize(hops[-trusted_proxies])",
+        "_normalize(hops[0])",
+    ),
+    Sabotage(
+        "a forwarded address without a proxy",
+        "common/address.py",
+        "    if trusted_proxies > 0:\n",
+        "    if forwarded_for:\n",
+    ),
+    Sabotage(
+        "each process counts for itself",
+        "common/limiter.py",
+        "        if not buckets:\n            return []\n",
+        "        if buckets:\n            return self._fallback.decide(buckets)\n",
+    ),
+    Sabotage(
+        "read, then write",
+        "common/limiter.py",
+        "                reply = self._redis.evalsha(_SHA, 1, *keys_and_arguments)\n",
+        "                key, step, size = keys_and_arguments\n"
+        "                now = time.time_ns() // 1000\n"
+        "                due = max(int(self._redis.get(key) or 0), now)\n"
+        "                fits = due + int(step) - now <= int(step) * int(size)\n"
+        "                if fits:\n"
+        "                    self._redis.set(key, due + int(step), px=600_000)\n"
+        "                reply = [int(fits), due - now]\n",
+    ),
+    Sabotage(
+        "a clock set back locks out",
+        "common/limiter.py",
+        "  due = math.min(math.max(due, now), now + room)\n",
+        "  due = math.max(due, now)\n",
+    ),
+)
+
+
+def run(context: Context) -> Result:
+    from trust import world
+
+    ground = context.ground
+    limits = {"API_RATE_PER_MINUTE": str(LIMIT), "AUTH_RATE_PER_MINUTE": str(LIMIT)}
+    webs = ground.start_webs(PROCESSES, **limits)
+    behind_proxy = ground.start_web(**limits, TRUSTED_PROXIES="1")
+    user = world.make_person()
+    path = f"/api/models/{world.make_model(ground).public_id}/invoke"
+    for trial in context.each():
+        for what, method, address, body in (
+            ("calls of a model", "POST", path, {"text": "x"}),
+            ("requests to the API", "GET", "/api/models", None),
+        ):
+            _exactly(context, user, webs, what, Request(method, address, body))
+        _spoof(context, webs, trial.random, proxies=0)
+        _spoof(context, [behind_proxy], trial.random, proxies=1)
+        _cross_an_edge(context, trial.random)
+        _jump(context, trial.random)
+    return context.result()
+
+
+def _exactly(context: Context, user: object, webs: list[Web], what: str, request: Request) -> None:
+    """A hundred at once, over all processes, with a fresh key."""
+    from trust import world
+
+    for _ in range(TRIES):
+        _, secret = world.make_key(user, rate_limit=LIMIT)  # type: ignore[arg-type]
+        calls = [
+            Request(request.method, webs[number % len(webs)].url + request.url, request.body, secret)
+            for number in range(CALLS)
+        ]
+        began = time.monotonic()
+        statuses = [answer.status for answer in burst(calls)]
+        seconds = time.monotonic() - began
+        context.worst("burst_seconds", seconds)
+        admitted = statuses.count(200)
+        others = sorted(set(statuses) - {200, 429})
+        context.expect(not others, f"of {CALLS} {what}, some are answered {others}")
+        most = LIMIT + int(seconds / STEP_SECONDS)
+        context.expect(LIMIT <= admitted <= most, f"of {CALLS} {what} at a limit of {LIMIT}, {admitted} are admitted")
+        context.worst(f"admitted_of_{CALLS}", admitted)
+        if seconds < STEP_SECONDS:
+            return
+    raise RuntimeError(f"{CALLS} calls take longer than {STEP_SECONDS:g} s here; nothing can be said about limits.")
+
+
+def _spoof(context: Context, webs: list[Web], random: Random, *, proxies: int) -> None:
+    """Who claims to be many is one. What is counted is a try to log in; a proxy of ours appends who asked it."""
+    ground = context.ground
+
+    def buckets() -> set[bytes]:
+        with ground.redis() as client:
+            return set(client.scan_iter("limit:*", count=1000))
+
+    def tries(headers: list[dict[str, str]]) -> list[int]:
+        if proxies:
+            for given in headers:
+                forwarded = given.pop("X-Forwarded-For", "")
+                given["X-Forwarded-For"] = f"{forwarded}, 203.0.113.7" if forwarded else "203.0.113.7"
+        requests = [
+            Request("POST", webs[number % len(webs)].url + "/api/auth/login", {}, headers=given)
+            for number, given in enumerate(headers)
+        ]
+        return [answer.status for answer in burst(requests)]
+
+    for _ in range(TRIES):
+        with ground.redis() as client:
+            client.delete(*buckets(), "limit:none")
+        tries([{}])
+        honest = buckets()
+        with ground.redis() as client:
+            client.delete(*honest, "limit:none")
+        began = time.monotonic()
+        statuses = tries([dict(_claims(random)) for _ in range(SPOOFS)])
+        seconds = time.monotonic() - began
+        strange = buckets() - honest
+        context.expect(not strange, f"a forged address made a bucket: {sorted(strange)[:3]}")
+        admitted = sum(status != 429 for status in statuses)
+        most = LIMIT + int(seconds / STEP_SECONDS)
+        context.expect(LIMIT <= admitted <= most, f"of {SPOOFS} tries with forged addresses, {admitted} are admitted")
+        if seconds < STEP_SECONDS:
+            return
+    raise RuntimeError(f"{SPOOFS} requests take longer than {STEP_SECONDS:g} s here.")
+
+
+def _claims(random: Random) -> Iterator[tuple[str, str]]:
+    """Some headers that say where a request comes from."""
+    for name in random.sample(
+        ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"],
+        random.randint(1, 6),
+    ):
+        address = str(random.choice([_ipv4, _ipv6])(random))
+        match name:
+            case "X-Forwarded-For":
+                rest = [str(_ipv4(random)) for _ in range(random.randint(0, 3))]
+                yield name, random.choice([", ", ","]).join([address, *rest])
+            case "Forwarded":
+                quoted = f'"[{address}]:4711"' if ":" in address else address
+                yield name, f"for={quoted};proto=https;by=203.0.113.43"
+            case _:
+                yield name, address
+
+
+def _ipv4(random: Random) -> IPv4Address:
+    return IPv4Address(random.getrandbits(32))
+
+
+def _ipv6(random: Random) -> IPv6Address:
+    return IPv6Address(random.getrandbits(128))
+
+
+def _cross_an_edge(context: Context, random: Random) -> None:
+    """As many as one can, around the end of a window of the clock: never more than the burst and what refills."""
+    from common.limiter import Bucket, Limiter
+
+    period = random.choice([1, 2])
+    limit = random.choice([10, 20, 40])
+    size = random.choice([limit, limit // 2])
+    bucket = Bucket(f"trust-edge:{random.getrandbits(64)}", limit, period, size)
+    limiter = Limiter(context.ground.redis_url)
+    limiter.check(Bucket("trust-warm", 1))
+    with context.ground.redis() as client:
+        seconds, micros = client.time()
+    time.sleep(period - (seconds + micros / 1_000_000) % period - 0.1 * random.random() + period)
+    until = time.monotonic() + 0.4
+    admitted: list[tuple[float, float]] = []
+    while (before := time.monotonic()) < until:
+        if limiter.check(bucket).allowed:
+            admitted.append((before, time.monotonic()))
+    limiter.close()
+    for first in range(len(admitted)):
+        for last in range(first, len(admitted)):
+            span = admitted[last][1] - admitted[first][0]  # no shorter than it was for Redis
+            count = last - first + 1
+            if count > size + span * limit / period:
+                context.violation(f"{count} are admitted in {span:.3f} s: burst {size}, {limit} per {period} s")
+                return
+    context.expect(len(admitted) >= size, f"only {len(admitted)} of a burst of {size} are admitted")
+
+
+def _jump(context: Context, random: Random) -> None:
+    """The clock of Redis jumps. All it knows of a bucket is one instant, so moving that is moving the clock."""
+    from common.limiter import Bucket, Limiter
+
+    limiter = Limiter(context.ground.redis_url)
+    for direction in (-1, 1):
+        size = random.randint(2, 20)
+        bucket = Bucket(f"trust-jump:{random.getrandbits(64)}", size, 600)
+        for _ in range(size):
+            limiter.check(bucket)
+        context.expect(not limiter.check(bucket).allowed, "a bucket that was emptied admits one more")
+        jump = direction * random.randint(1, 10 * DAY_US)
+        with context.ground.redis() as client:
+            due = int(client.get(f"limit:{bucket.key}") or 0)
+            client.set(f"limit:{bucket.key}", due - jump, px=86_400_000)
+        decisions = [limiter.check(bucket) for _ in range(3 * size)]
+        admitted = sum(decision.allowed for decision in decisions)
+        context.expect(admitted <= size, f"after a jump of the clock {admitted} of a burst of {size} are admitted")
+        longest = max(decision.reset_seconds for decision in decisions)
+        context.expect(longest <= 600 + 1, f"after a jump of the clock a bucket is full again in {longest} s of 600")
+    limiter.close()
