@@ -180,4 +180,4 @@ def _address(ai_model: AIModel) -> str:
 
 
 def _source(schema: Any) -> SafeString:
-    return format_html("<pre>{}</pre>", json.dumps(schema, indent=2, ensure_ascii=False))
+    return format_html('<pre tabindex="0">{}</pre>', json.dumps(schema, indent=2, ensure_ascii=False))
