@@ -25,6 +25,8 @@ from django.template.loader import select_template
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from common.logs import mask
+
 CONTENT_TYPE = "application/problem+json"
 SHOULD_RETRY_WITHIN_SECONDS = 120  # OpenAI's clients wait no longer than this for a retry
 RETRIED_BY_CLIENTS = frozenset({408, 409, 429})  # and every 5xx
@@ -259,13 +261,21 @@ def document(problem: Problem, request_id: str) -> dict[str, Any]:
         "title": str(problem.title),
         "status": problem.status,
         "code": problem.code,
-        "detail": str(problem.detail),
+        "detail": mask(str(problem.detail)),
         **problem.extra,
         "request_id": request_id,
     }
     if problem.errors:
-        body["errors"] = problem.errors
+        body["errors"] = _masked(problem.errors)
     return body
+
+
+def _masked(errors: Iterable[FieldError]) -> list[FieldError]:
+    """Who sends a key in the wrong place is told so without the key: errors end up in logs and tickets."""
+    return [
+        FieldError(pointer=mask(error["pointer"]), code=error["code"], detail=mask(str(error["detail"])))
+        for error in errors
+    ]
 
 
 OPENAI_TYPES = {
@@ -294,20 +304,19 @@ def openai_param(pointer: str) -> str | None:
 
 def openai_envelope(problem: Problem, request_id: str) -> dict[str, Any]:
     """The same facts as OpenAI's clients expect them: `{"error": {"message", "type", "param", "code", …}}`."""
-    message = str(problem.detail)
-    if problem.errors:
-        message = " ".join([message, *(error["detail"] for error in problem.errors)])
+    errors = _masked(problem.errors)
+    message = " ".join([mask(str(problem.detail)), *(error["detail"] for error in errors)])
     error: dict[str, Any] = {
         "message": message,
         "type": openai_type(problem.status),
-        "param": openai_param(problem.errors[0]["pointer"]) if problem.errors else None,
+        "param": openai_param(errors[0]["pointer"]) if errors else None,
         "code": problem.code,
         "doc_url": docs_url(problem.code),
         **{name: value for name, value in problem.extra.items() if name not in ("message", "param", "doc_url")},
         "request_id": request_id,
     }
-    if problem.errors:
-        error["errors"] = problem.errors
+    if errors:
+        error["errors"] = errors
     return {"error": error}
 
 

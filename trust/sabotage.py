@@ -43,9 +43,16 @@ def sabotage(chosen: Sequence[tuple[Invariant, Sabotage]], *, seed: int) -> Iter
     try:
         cluster.start()
         with copy_of_the_code() as copy:
+            held: dict[str, str] = {}  # by invariant, why it does not hold as it is
             for invariant, change in chosen:
                 began = time.monotonic()
                 try:
+                    with applied(change, copy):
+                        pass
+                    if invariant.id not in held:
+                        held[invariant.id] = _why_not(invariant, copy, directory, seed)
+                    if held[invariant.id]:
+                        raise Failure(f"It does not hold without the change: {held[invariant.id]}")
                     with applied(change, copy):
                         is_red, why = _run(invariant, change, copy, directory, seed)
                 except Failure as failure:
@@ -91,25 +98,36 @@ def applied(change: Sabotage, root: Path) -> Iterator[None]:
         path.write_text(before)
 
 
+def _why_not(invariant: Invariant, copy: Path, servers: Path, seed: int) -> str:
+    """Empty when it holds in the unchanged copy: else a change would prove nothing."""
+    done = _run_fast(invariant, copy, servers, seed)
+    return "" if done.returncode == 0 else _last(done.stderr) or f"it ended with {done.returncode}"
+
+
 def _run(invariant: Invariant, change: Sabotage, copy: Path, servers: Path, seed: int) -> tuple[bool, str]:
     """Whether the fast lane turns red there, and why."""
+    done = _run_fast(invariant, copy, servers, seed)
+    if change.red_by == "refusal":
+        return done.returncode == 2, _last(done.stderr)
+    if done.returncode != 1:
+        return False, f"It ended with {done.returncode}. {_last(done.stderr)}"
+    result = json.loads(done.stdout.splitlines()[-1])
+    own = [line for line in done.stderr.splitlines() if line.startswith(f"{invariant.id}: ")]
+    return result["violations"] > 0, own[0].partition(": ")[2] if own else ""
+
+
+def _run_fast(invariant: Invariant, copy: Path, servers: Path, seed: int) -> subprocess.CompletedProcess[str]:
+    """Raises Failure when it does not end."""
     command = [sys.executable, "-m", "trust", invariant.id, "--seed", str(seed), "--until-red", "--no-timing"]
+    environment = {**os.environ, JOIN: str(servers)}
     try:
-        done = subprocess.run(
-            command,
-            cwd=copy,
-            env={**os.environ, JOIN: str(servers)},
-            capture_output=True,
-            text=True,
-            timeout=LONGEST_SECONDS,
+        return subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LONGEST_SECONDS
         )
     except subprocess.TimeoutExpired:
-        return False, f"It did not end within {LONGEST_SECONDS} s."
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    if change.red_by == "refusal":
-        return done.returncode == 2, said[-1] if said else ""
-    if done.returncode != 1:
-        return False, f"It ended with {done.returncode}. {said[-1] if said else ''}"
-    result = json.loads(done.stdout.splitlines()[-1])
-    own = [line for line in said if line.startswith(f"{invariant.id}: ")]
-    return result["violations"] > 0, own[0].partition(": ")[2] if own else ""
+        raise Failure(f"It did not end within {LONGEST_SECONDS} s.") from None
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -82,6 +82,16 @@ class TestDocument:
             }
         }
 
+    @pytest.mark.parametrize("write", [problems.document, problems.openai_envelope])
+    def test_a_key_in_the_wrong_place_is_not_repeated(self, write):
+        key = "agr_live_" + "7Qx2" * 9 + "ab"
+        fault = {"pointer": f"/{key}", "code": "unknown_parameter", "detail": f"There is no parameter “{key}”."}
+
+        told = str(write(ValidationFailed(f"{key}: no.", errors=[fault]), REQUEST_ID))
+
+        assert "7Qx2" not in told
+        assert "There is no parameter “agr_live_[hidden]”." in told
+
     @pytest.mark.parametrize(
         ("status", "expected"),
         [
