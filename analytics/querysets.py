@@ -187,9 +187,9 @@ def usage(organization: Organization, period: Period, group_by: Sequence[str] = 
 
 
 def by_model_and_time(organization: Organization, period: Period, selection: Selection) -> list[dict[str, Any]]:
-    """`model_id`, `start`, `is_made_up` and figures of every bucket in which the model was called."""
+    """`ai_model_id`, `start`, `is_made_up` and figures of every bucket in which the model was called."""
     figures = {**FIGURES, "is_made_up": BoolOr("is_demo")}
-    return _by_time(made(organization, period, selection), list(period.starts()), figures, model_id=F("ai_model_id"))
+    return _by_time(made(organization, period, selection), list(period.starts()), figures, "ai_model_id")
 
 
 def by_column(
@@ -206,11 +206,13 @@ def latency(organization: Organization, period: Period, selection: Selection) ->
     return {row["start"].astimezone(UTC): _measured(row) for row in rows}
 
 
-def _by_time(calls: Any, starts: list[datetime], figures: dict[str, Any], **columns: Any) -> list[dict[str, Any]]:
+def _by_time(
+    calls: Any, starts: list[datetime], figures: dict[str, Any], *plain: str, **columns: Any
+) -> list[dict[str, Any]]:
     """Figures of settled calls by bucket and columns, in no order; `start` as in `starts`."""
     if len(starts) > 1:
         columns["bucket"] = bucket(starts)
-    rows = list(calls.final().values(**columns).annotate(**figures).order_by())
+    rows = list(calls.final().values(*plain, **columns).annotate(**figures).order_by())
     for row in rows:
         row["start"] = starts[row.pop("bucket", 1) - 1]
     return rows

@@ -120,7 +120,7 @@ def group_row(row: Mapping[str, Any], group: str, period: Period) -> dict[str, A
 
 def model_row(row: Mapping[str, Any], names: Mapping[UUID, str], period: Period) -> dict[str, Any]:
     """One model in one hour, day or month of a chart."""
-    id = row["model_id"]
+    id = row["ai_model_id"]
     who = {"start": _local(row["start"], period), "model_id": encode("mdl", id), "model": names.get(id)}
     return _plain({**who, **_figures(row)})
 

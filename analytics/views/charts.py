@@ -99,7 +99,7 @@ def stacked(
             "tokens": row["input_tokens"] + row["output_tokens"],
             "requests": row["calls"],
         }[metric]
-        by_model.setdefault(row["model_id"], {})[row["start"].astimezone(UTC)] = value
+        by_model.setdefault(row["ai_model_id"], {})[row["start"].astimezone(UTC)] = value
     sums = {id: sum(values.values()) for id, values in by_model.items()}
     largest = sorted(sums, key=lambda id: (-sums[id], names.get(id, "")))
     ids = [at.astimezone(UTC) for at in starts]

@@ -75,9 +75,9 @@ def usage_page(request: HttpRequest) -> HttpResponse:
     page, log = Address(reverse("usage"), given | ways), Address(reverse("requests"), given)
 
     buckets = by_model_and_time(organization, span.period, Selection(key=selection.key))
-    names = model_names(row["model_id"] for row in buckets)
+    names = model_names(row["ai_model_id"] for row in buckets)
     keys = key_names(organization)
-    chosen = [row for row in buckets if selection.model in (None, row["model_id"])]
+    chosen = [row for row in buckets if selection.model in (None, row["ai_model_id"])]
     rows = sorted_rows(table_rows(organization, span, selection, group, names, keys), sort)
     wanted = "" if dates.errors else asked.get("csv")
     if wanted == "table":
@@ -87,7 +87,7 @@ def usage_page(request: HttpRequest) -> HttpResponse:
         if metric == "latency":
             lines = [latency_row(at, slow[at], span.period) for at in sorted(slow)]
         else:
-            in_order = sorted(chosen, key=lambda row: (row["start"].astimezone(UTC), names.get(row["model_id"], "")))
+            in_order = sorted(chosen, key=lambda row: (row["start"].astimezone(UTC), names.get(row["ai_model_id"], "")))
             lines = [model_row(row, names, span.period) for row in in_order]
         return csv_response(lines, f"usage-{metric}.csv")
 
