@@ -27,7 +27,8 @@ from config.var import Var, code_digest, write_private
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
-FIRST_PORT, FIRST_MODELS_PORT = 8000, 8901
+FIRST_PORT = 8000
+MODELS_ABOVE = 901  # the demo's models listen that far above the site, so that two sites do not race for one port
 PORTS_TRIED = 100
 
 _WEB_SECONDS = 15  # uvicorn itself drains for 10
@@ -383,6 +384,10 @@ def wanted_port() -> int:
     return int(text)
 
 
+def first_models_port(port: int) -> int:
+    return min(port + MODELS_ABOVE, 65536 - PORTS_TRIED)
+
+
 def main() -> int:
     signals = Signals()
     try:
@@ -397,7 +402,7 @@ def main() -> int:
             port = free_port(wanted, wait_seconds=3 if before.get("port") == wanted else 0)
             if port != wanted:
                 supervisor.say(f"Port {wanted} is taken; using {port} instead")
-            supervisor.start(port=port, models_port=free_port(FIRST_MODELS_PORT, avoid=port))
+            supervisor.start(port=port, models_port=free_port(first_models_port(port), avoid=port))
             supervisor.run()
         finally:
             supervisor.stop()
