@@ -297,5 +297,6 @@ MAKERS: dict[str, tuple[Callable[[Visitors], None], ...]] = {
     "admin/logentry": (make_group,),
     "accounts/budget": (make_call,),
     "accounts/refreshfamily": (make_call,),
+    "notifications/message": (make_email_code,),
     "billing/usageevent": (make_call,),
 }
