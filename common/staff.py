@@ -42,7 +42,6 @@ class StaffAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
     typed_ids: dict[str, str] = {}
     paginator = BoundedPaginator
     list_per_page = 50
-    list_max_show_all = CEILING
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # they would count each choice of each filter
 

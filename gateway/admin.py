@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.contrib.admin.utils import flatten_fieldsets
+from django.urls import reverse
+from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
+from common.ids import encode
 from common.staff import ChoiceFilter, DayFilter, ModeFilter, ReadOnlyAdmin, id_column, money_column
 from gateway.models import Endpoint, Invocation, SweepMark
 
@@ -84,12 +87,19 @@ class InvocationAdmin(ReadOnlyAdmin):
                     money_column("hold_nano", _("held")),
                     money_column("cost_nano", _("cost")),
                     money_column("overrun_nano", _("beyond the hold, charged to nobody")),
-                    "budget_ids",
+                    "budgets",
                 )
             },
         ),
     )
     readonly_fields = flatten_fieldsets(fieldsets)
+
+    @admin.display(description=_("held from"))
+    def budgets(self, call: Invocation) -> str:
+        """The budgets that its hold rested on, with the way to each."""
+        page = "admin:accounts_budget_change"
+        links = ((reverse(page, args=[id]), encode("bud", id)) for id in call.budget_ids)
+        return format_html_join(", ", '<a href="{}"><code>{}</code></a>', links) or "–"
 
     @admin.display(description=_("rule"))
     def rule_name(self, call: Invocation) -> str:

@@ -172,13 +172,16 @@ def test_a_list_of_calls_begins_with_the_past_day(staff: SimpleNamespace, django
     assert "0 invocations" in page
 
 
-def test_long_lists_say_where_they_end(staff: SimpleNamespace):
-    Group.objects.bulk_create(Group(name=f"Group {number}") for number in range(3))
+def test_long_lists_say_where_they_end_and_are_never_shown_whole(staff: SimpleNamespace):
     EmailCode.objects.bulk_create(
         EmailCode(user=staff.user, email="a@example.org", purpose="login", digest=b"x", expires_at=timezone.now())
         for _ in range(CEILING + 1)
     )
-    assert "The newest 1,000" in staff.client.get("/admin/accounts/emailcode/").content.decode()
+    for query in ("", "?all="):
+        html = staff.client.get(f"/admin/accounts/emailcode/{query}").content.decode()
+        assert "The newest 1,000" in html
+        assert html.count(">a@example.org<") == 50
+    assert "1,000 results or more" in staff.client.get("/admin/accounts/emailcode/?q=a@example.org").content.decode()
 
 
 def test_the_first_page_says_how_today_goes_and_what_waits(
