@@ -15,3 +15,4 @@ DATABASES["default"]["OPTIONS"].pop("pool", None)  # a database in use cannot be
 STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+AUDIT_REFUSES_SECRETS = True

@@ -12,6 +12,7 @@ from django.urls import resolve
 
 from common.ids import encode, uuid7
 from common.problems import MethodNotAllowed, NotFound, Problem, problem_response
+from observability import services
 
 logger = structlog.get_logger("access")
 
@@ -27,10 +28,12 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         start = time.perf_counter()
-        request_id = encode("req", uuid7())
+        id = uuid7()
+        request_id = encode("req", id)
         request.request_id = request_id  # type: ignore[attr-defined]
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        token = services.begin_request(request, id)
         try:
             response = self._answer(request)
             response = _explain_method(request, response)
@@ -39,6 +42,7 @@ class RequestMiddleware:
             self._log(request, response, ms)
             return response
         finally:
+            services.end_request(token)
             structlog.contextvars.clear_contextvars()
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
@@ -89,14 +93,11 @@ def _explain_method(request: HttpRequest, response: HttpResponseBase) -> HttpRes
 
 
 def _who(request: HttpRequest) -> Mapping[str, Any]:
-    """Ids of whom the request was found to come from. Asks nothing: an untouched session stays untouched."""
-    found: dict[str, str] = {}
-    actor = vars(request).get("actor")
-    user = actor.user if actor is not None else vars(request).get("_cached_user")
-    if user is not None and user.is_authenticated:
-        found["user"] = encode("usr", user.pk)
-    if actor is not None and actor.organization is not None:
-        found["organization"] = encode("org", actor.organization.pk)
-    if actor is not None and actor.key is not None:
-        found["key"] = encode("key", actor.key.id)
-    return found
+    """Ids of whom the request was found to come from."""
+    caller = services.caller_of(request)
+    ids = {
+        "usr": ("user", caller.user_id),
+        "org": ("organization", caller.organization_id),
+        "key": ("key", caller.key_id),
+    }
+    return {name: encode(prefix, id) for prefix, (name, id) in ids.items() if id is not None}

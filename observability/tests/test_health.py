@@ -35,11 +35,11 @@ def test_probes_come_by_address_and_not_by_name(address):
 
 def test_without_redis_it_is_not_ready(settings):
     settings.REDIS_URL = "unix:///nowhere/valkey.sock"
-    services._redis.cache_clear()
+    services.health._redis.cache_clear()
     try:
         response = Client().get("/readyz")
     finally:
-        services._redis.cache_clear()
+        services.health._redis.cache_clear()
 
     assert response.status_code == 503
     assert response.json()["status"] == "unavailable"
@@ -48,7 +48,7 @@ def test_without_redis_it_is_not_ready(settings):
 
 
 def test_an_unapplied_migration_makes_it_not_ready(monkeypatch):
-    monkeypatch.setattr(services, "_migrated", False)
+    monkeypatch.setattr(services.health, "_migrated", False)
     with connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE django_migrations (LIKE public.django_migrations)")  # hides the real one
     try:
@@ -61,11 +61,11 @@ def test_an_unapplied_migration_makes_it_not_ready(monkeypatch):
 
 def test_what_is_wrong_stays_in_the_log(settings):
     settings.REDIS_URL = "redis://user:hunter2@127.0.0.1:1/0"
-    services._redis.cache_clear()
+    services.health._redis.cache_clear()
     try:
         answer = Client().get("/readyz").content.decode()
     finally:
-        services._redis.cache_clear()
+        services.health._redis.cache_clear()
 
     assert "hunter2" not in answer
     assert "127.0.0.1" not in answer

@@ -1,0 +1,69 @@
+"""The logs for staff, read-only."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from common.staff import DayFilter, ReadOnlyAdmin, id_column
+from observability.models import AuditEvent
+
+
+def json_column(column: str, description: Any) -> Any:
+    """A column that shows what a JSON field holds, as it would be written by hand."""
+
+    @admin.display(description=description)
+    def shown(row: Any) -> str:
+        value = getattr(row, column)
+        if value is None:
+            return "–"
+        return format_html("<pre>{}</pre>", json.dumps(value, indent=2, ensure_ascii=False))
+
+    return shown
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
+    typed_ids = {
+        "evt": "pk",
+        "usr": "actor_user_id",
+        "key": "target_id",
+        "org": "organization_id",
+        "mdl": "target_id",
+        "req": "request_id",
+    }
+    list_display = (
+        "seq",
+        "at",
+        "action",
+        id_column("usr", "actor_user_id", _("person")),
+        id_column("org", "organization_id", _("organization")),
+        "target_type",
+        "address",
+    )
+    list_filter = (DayFilter,)
+    search_fields = ("=action",)
+    search_help_text = _("An id such as usr_…, org_…, key_… or mdl_…, or an action such as key.revoked.")
+    ordering = ("-seq",)
+    fields = readonly_fields = (
+        "seq",
+        "at",
+        "action",
+        id_column("usr", "actor_user_id", _("person")),
+        id_column("key", "actor_key_id", _("key")),
+        id_column("org", "organization_id", _("organization")),
+        id_column("usr", "subject_user_id", _("about")),
+        "target_type",
+        "target_id",
+        json_column("before", _("before")),
+        json_column("after", _("after")),
+        "address",
+        "client",
+        id_column("req", "request_id", _("request")),
+        "previous_hash",
+        "hash",
+    )

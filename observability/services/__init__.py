@@ -1,0 +1,33 @@
+"""Whether this process can serve, who is asking, and what is written down about it."""
+
+from observability.services import health
+from observability.services.audit import record
+from observability.services.context import (
+    Caller,
+    RequestContext,
+    begin_request,
+    caller_of,
+    current_client,
+    current_request,
+    end_request,
+    shorten,
+)
+from observability.services.health import Check, ask_database, ask_migrations, ask_redis, check_readiness
+
+__all__ = [
+    "Caller",
+    "Check",
+    "RequestContext",
+    "ask_database",
+    "ask_migrations",
+    "ask_redis",
+    "begin_request",
+    "caller_of",
+    "check_readiness",
+    "current_client",
+    "current_request",
+    "end_request",
+    "health",
+    "record",
+    "shorten",
+]
