@@ -78,13 +78,14 @@ def _shortened(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a call will cost, in nano-units. `most` is what is held for it; None while nothing is filled in.
+    """What a call will cost, in nano-units. `most` is what is held for it as it is filled in.
 
-    `about` is None where nothing says it.
+    `about` is None where nothing says it; `is_usual`: it is of what others sent, as long as nothing is filled in.
     """
 
     about: int | None
-    most: int | None
+    most: int
+    is_usual: bool = False
 
 
 class PlaygroundForm:
@@ -187,7 +188,7 @@ class PlaygroundForm:
         except ValidationFailed:
             return None
         if self.is_untouched and (typical := typical_cost(self._ai_model)) not in (None, most):
-            return Estimate(typical, None)
+            return Estimate(typical, most, is_usual=True)
         tokens = 0
         if price.output_nano_per_million and request.kind != Invocation.Kind.EMBEDDING:
             measured = self._ai_model.measured
