@@ -49,7 +49,7 @@ class PreferencesForm(forms.Form):
     shortcuts = forms.BooleanField(
         label=gettext_lazy("Shortcuts of a single key"),
         required=False,
-        help_text=gettext_lazy("The key / goes to the search field. Switch it off if you speak to your computer."),
+        help_text=gettext_lazy("The key / goes to the search field, ? shows them all. Switch them off if you dictate."),
     )
 
     def __init__(self, data: Any, *, cookies: dict[str, str], organization: Organization, may_set_zone: bool) -> None:
