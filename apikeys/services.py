@@ -31,6 +31,8 @@ from common import clock
 from common.clock import ClockNow
 from common.ids import decode, uuid7
 from common.problems import Conflict, FieldError, InvalidCredentials, RoleRequired, ValidationFailed
+from observability.services import changes as changes_between
+from observability.services import record
 
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_LENGTH = 32
@@ -229,6 +231,7 @@ def issue_key(
         raise Conflict("A key was made with this id before.") from error
     if spend_limit is not None:
         _set_spend_limit(key, spend_limit)
+    _record("key.created", key, after=_facts(key))
     key.refresh_from_db(fields=["created_at"])
     return key, secret
 
@@ -247,12 +250,16 @@ def change_key(*, key: APIKey, changes: Mapping[str, Any], by: APIKey | None = N
     spend_limit = wanted.pop("spend_limit", None)
     _refuse_wider(key, by)
     values = _checked(wanted, organization=key.organization, role=_role_of(key.user, key.organization), at=clock.now())
+    was = _facts(key)
     for name, value in values.items():
         setattr(key, name, value)
     _refuse_wider(key, by)
     key.save(update_fields=[*values, "updated_at"])
     if has_spend_limit:
         _set_spend_limit(key, spend_limit)
+    before, after = changes_between(was, _facts(key))
+    if after:
+        _record("key.changed", key, before=before, after=after)
     return key
 
 
@@ -275,17 +282,21 @@ def rotate_key(
         values["overlap_until"] = at + timedelta(seconds=overlap_seconds)
     if not APIKey.objects.filter(pk=key.pk, digest=key.digest, revoked_at=None).update(**values):
         raise Conflict("The key was rotated or revoked at the same time. Read it again.")
+    was = str(key)
     key.refresh_from_db()
+    _record("key.rotated", key, before={"key": was}, after={"key": str(key), "overlap_until": key.overlap_until})
     return key, secret
 
 
 @transaction.atomic
 def revoke_key(*, key: APIKey) -> APIKey:
     """End the key, its secrets of an overlap too. Repeating it changes nothing."""
-    APIKey.objects.filter(pk=key.pk, revoked_at=None).update(
+    revoked = APIKey.objects.filter(pk=key.pk, revoked_at=None).update(
         revoked_at=ClockNow(), previous_digest=None, overlap_until=None, updated_at=ClockNow()
     )
     key.refresh_from_db()
+    if revoked:
+        _record("key.revoked", key, before={"name": key.name, "key": str(key)})
     return key
 
 
@@ -420,6 +431,22 @@ def _set_spend_limit(key: APIKey, limit: SpendLimit | None) -> None:
         window=Budget.Window.MONTH if limit is None else limit.window,
         time_zone=key.organization.time_zone,
     )
+
+
+def _facts(key: APIKey) -> dict[str, Any]:
+    """What an event says of a key; never its secret."""
+    limit = spend_limits_of([key.pk]).get(key.pk)
+    names = ("name", "mode", "permissions", "expires_at", "allowed_models", "allowed_ips", "rate_limit")
+    return {name: getattr(key, name) for name in names} | {
+        "key": str(key),
+        "spend_limit_nano": limit.limit if limit else None,
+        "spend_window": limit.window if limit else None,
+    }
+
+
+def _record(action: str, key: APIKey, **states: Any) -> None:
+    """In the log of the organization and of the person who made the key."""
+    record(action, target=key, organization_id=key.organization_id, subject_user_id=key.user_id, **states)
 
 
 def _has_spend_limit(key: APIKey) -> bool:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.errors import CodeInvalid
 from accounts.models import User
 from accounts.services.codes import CODE_FAULT
+from accounts.services.events import record_about
 from accounts.services.locks import lock
 
 
@@ -46,4 +47,7 @@ def mark_verified(*, user: User, email: str) -> None:
     if EmailAddress.objects.filter(email=email, verified=True).exclude(user=user).exists():
         raise CodeInvalid(errors=[CODE_FAULT])
     is_primary = not EmailAddress.objects.filter(user=user, primary=True).exclude(email=email).exists()
+    was_verified = is_verified(user, email)
     EmailAddress.objects.update_or_create(user=user, email=email, defaults={"verified": True, "primary": is_primary})
+    if not was_verified:
+        record_about("email_verified", user, by_user=True, after={"email": email})

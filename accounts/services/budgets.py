@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from accounts.models import Budget, Organization
 from accounts.services.locks import lock
 from common.clock import now
+from observability.services import record
 
 SPEND_LIMIT, CREDIT = Budget.Purpose.SPEND_LIMIT, Budget.Purpose.CREDIT
 LIFETIME = Budget.Window.LIFETIME
@@ -57,7 +58,15 @@ def set_spend_limit(
 @transaction.atomic
 def change_limit(*, budget: Budget, limit_nano: int) -> None:
     """Give one row another limit. limit_nano: >= 0; below what is spent, nothing more fits."""
+    was = Budget.objects.filter(pk=budget.pk).values_list("limit", flat=True).first()
     Budget.objects.filter(pk=budget.pk).update(limit=limit_nano)
+    record(
+        "budget.limit_changed",
+        target=budget,
+        organization_id=_organization_of(budget),
+        before={"limit_nano": was},
+        after={"limit_nano": limit_nano, "of": f"{budget.subject_kind} {budget.subject_id}"},
+    )
 
 
 @transaction.atomic
@@ -97,6 +106,12 @@ def window_at(window: str, time_zone: str, at: datetime) -> tuple[datetime, date
         cursor.execute("SELECT starts_at, ends_at FROM budget_window(%s, %s, %s)", [window, time_zone, at])
         starts_at, ends_at = cursor.fetchone()
     return starts_at, ends_at
+
+
+def _organization_of(budget: Budget) -> UUID | None:
+    if budget.subject_kind == Budget.SubjectKind.KEY:  # of an app above this one; the relation is read
+        return Organization.objects.filter(api_keys=budget.subject_id).values_list("pk", flat=True).first()
+    return budget.subject_id if budget.subject_kind == Budget.SubjectKind.ORGANIZATION else None
 
 
 def _make_successors(subject_ids: list[UUID], at: datetime) -> None:

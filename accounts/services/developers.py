@@ -8,6 +8,7 @@ from django.db import transaction
 from accounts.models import User
 from accounts.services import mails
 from common.clock import now
+from observability.services import record
 
 DEVELOPER = User.PlatformRole.DEVELOPER
 
@@ -18,9 +19,11 @@ def request_developer_role(*, user: User) -> User:
     if user.is_staff or user.platform_role == DEVELOPER:
         return user
     at = now()
-    User.objects.filter(pk=user.pk, developer_requested_at=None).update(developer_requested_at=at)
+    if User.objects.filter(pk=user.pk, developer_requested_at=None).update(developer_requested_at=at):
+        _record("developer.requested", user)
     if settings.DEVELOPER_APPROVAL == "automatic":
         User.objects.filter(pk=user.pk).update(platform_role=DEVELOPER)
+        _record("developer.granted", user, DEVELOPER)
     user.refresh_from_db(fields=["platform_role", "developer_requested_at"])
     return user
 
@@ -31,6 +34,7 @@ def grant_developer_role(*, user: User) -> bool:
     granted = User.objects.filter(pk=user.pk).exclude(platform_role=DEVELOPER).update(platform_role=DEVELOPER)
     user.refresh_from_db(fields=["platform_role"])
     if granted:
+        _record("developer.granted", user, DEVELOPER)
         mails.mail_notice(user=user, kind="developer_granted")
     return bool(granted)
 
@@ -42,4 +46,10 @@ def withdraw_developer_role(*, user: User) -> bool:
         platform_role=User.PlatformRole.CONSUMER, developer_requested_at=None
     )
     user.refresh_from_db(fields=["platform_role", "developer_requested_at"])
+    if withdrawn:
+        _record("developer.withdrawn", user, User.PlatformRole.CONSUMER)
     return bool(withdrawn)
+
+
+def _record(action: str, user: User, role: str = "") -> None:
+    record(action, target=user, subject_user_id=user.pk, after={"platform_role": role} if role else None)

@@ -10,6 +10,7 @@ from accounts.errors import EmailNotVerified, LoginFailed, MFAInvalid, MFARequir
 from accounts.models import User
 from accounts.services.addresses import is_verified
 from accounts.services.registration import mail_verification_code
+from accounts.services.trail import record_failed_login
 from common import limiter
 from common.problems import RateLimited
 
@@ -55,4 +56,5 @@ def _check_second_factor(user: User, factors: list[Authenticator], code: str, cl
             factor.record_usage()
             return
     logger.warning("second_factor_failed", user_id=user.public_id, client=client)
+    record_failed_login(user=user, reason="second_factor")
     raise MFAInvalid()

@@ -10,6 +10,7 @@ from accounts.errors import ResetTokenInvalid
 from accounts.models import EmailCode, User
 from accounts.services import codes, mails
 from accounts.services.addresses import find_owner, mark_verified
+from accounts.services.events import record_about
 from accounts.services.tokens import revoke_all
 from common.clock import now
 from common.problems import FieldError, ValidationFailed
@@ -53,7 +54,8 @@ def reset_password(*, token: str, password: str) -> User:
     check_password_rules(password, found.user)
     if not EmailCode.objects.filter(pk=found.pk, used_at=None).update(used_at=now()):
         raise ResetTokenInvalid(errors=[_TOKEN_FAULT])
-    change_password(user=found.user, password=password)
+    _set_password(found.user, password)
+    record_about("password_reset", found.user, by_user=True)
     mark_verified(user=found.user, email=found.email)
     return found.user
 
@@ -61,6 +63,11 @@ def reset_password(*, token: str, password: str) -> User:
 @transaction.atomic
 def change_password(*, user: User, password: str) -> None:
     """Set the password, end every session, access and refresh token and reset link of the user, and tell them."""
+    _set_password(user, password)
+    record_about("password_changed", user)
+
+
+def _set_password(user: User, password: str) -> None:
     user.set_password(password)
     user.save(update_fields=["password", "updated_at"])
     revoke_all(user=user, reason="password_changed")

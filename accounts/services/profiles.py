@@ -9,6 +9,7 @@ from django.db import transaction
 
 from accounts.models import Organization, User
 from accounts.services.addresses import is_verified
+from accounts.services.events import record_about
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +38,7 @@ def profile_of(*, user: User, organization: Organization, role: str) -> Profile:
 @transaction.atomic
 def update_profile(*, user: User, name: str) -> None:
     """Change the name that others see."""
+    if name != user.name:
+        record_about("changed", user, before={"name": user.name}, after={"name": name})
     user.name = name
     user.save(update_fields=["name", "updated_at"])

@@ -13,6 +13,7 @@ from accounts.errors import CodeInvalid
 from accounts.models import EmailCode, Organization, User
 from accounts.services import codes, mails
 from accounts.services.addresses import clean_email, find_owner, is_verified, mark_verified
+from accounts.services.events import record_about
 from accounts.services.locks import lock
 from accounts.services.organizations import create_organization
 from accounts.services.passwords import check_password_rules
@@ -37,10 +38,13 @@ def register_user(*, email: str, password: str, name: str, organization: str | N
         at = now()
         user = find_owner(email)
         if user is None:
-            _mail_code(_open(email=email, hashed=hashed, name=name, organization=organization), email, at)
+            opened = _open(email=email, hashed=hashed, name=name, organization=organization)
+            record_about("registered", opened, by_user=True, after={"email": email})
+            _mail_code(opened, email, at)
             return
         if is_claimed(user, email):
             _open_and_forget(hashed=hashed, name=name, organization=organization, at=at)
+            record_about("registration_repeated", user, after={"email": email})  # by whoever; a new one is recorded too
             if mails.may_mail(email):
                 mails.mail_account_exists(user=user, email=email)
             return
@@ -48,6 +52,7 @@ def register_user(*, email: str, password: str, name: str, organization: str | N
         user.save(update_fields=["password", "name", "updated_at"])
         Organization.objects.filter(personal_owner=user).delete()  # nobody has ever acted for it
         create_organization(owner=user, name=organization or name, is_personal=True)
+        record_about("registered", user, by_user=True, after={"email": email})
         codes.cancel_codes(user=user, purpose=VERIFY, at=at)
         _mail_code(user, email, at)
 
@@ -62,6 +67,7 @@ def open_account(
     """
     email = clean_email(email)
     user = _open(email=email, hashed=make_password(password), name=name, organization=organization, slug=slug)
+    record_about("registered", user, after={"email": email})
     mark_verified(user=user, email=email)
     return user
 

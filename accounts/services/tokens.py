@@ -25,6 +25,7 @@ from accounts.errors import LoginFailed, RefreshTokenInvalid, RefreshTokenReused
 from accounts.models import RefreshFamily, RefreshToken, User
 from accounts.services import mails
 from accounts.services.digests import all_digests, digest
+from accounts.services.events import record_about
 from common.clock import ClockNow, now
 from common.ids import decode, encode
 from common.sealing import SealError, open_sealed, seal
@@ -139,6 +140,7 @@ def open_family(*, user: User, client: str) -> TokenPair:
         raise LoginFailed()
     family = RefreshFamily.objects.create(user=user, client=client)
     refresh = _add_token(family.pk, parent=None, at=at)
+    record_about("logged_in", user, by_user=True, after={"by": "api", "sign_in": encode("fam", family.pk)})
     return _pair(mint_access_token(user=user, family_id=family.pk, at=at), refresh)
 
 
@@ -166,9 +168,11 @@ def rotate(*, refresh: str, client: str) -> tuple[User, TokenPair]:
 @transaction.atomic
 def close_family(*, refresh: str) -> None:
     """Log out: the family's refresh and access tokens end. An unknown token is no error, since then nobody is in."""
-    family = RefreshFamily.objects.filter(tokens__digest__in=all_digests("refresh", refresh)).first()
-    if family is not None:
-        _revoke(family.pk, "logout")
+    family = (
+        RefreshFamily.objects.filter(tokens__digest__in=all_digests("refresh", refresh)).select_related("user").first()
+    )
+    if family is not None and _revoke(family.pk, "logout"):
+        record_about("logged_out", family.user, by_user=True, before={"sign_in": encode("fam", family.pk)})
 
 
 @transaction.atomic
@@ -177,6 +181,7 @@ def revoke_all(*, user: User, reason: str) -> None:
     User.objects.filter(pk=user.pk).update(session_version=F("session_version") + 1)
     RefreshFamily.objects.filter(user=user, revoked_at=None).update(revoked_at=ClockNow(), reason=reason)
     user.refresh_from_db(fields=["session_version"])
+    record_about("sessions_ended", user, after={"reason": reason})
 
 
 @transaction.atomic
@@ -232,6 +237,7 @@ def _meet_again(hashes: list[bytes], client: str) -> tuple[User, TokenPair]:
     with transaction.atomic():
         if _revoke(family.pk, "reuse"):
             logger.warning("refresh_token_reused", user_id=user.public_id, family_id=str(family))
+            record_about("sessions_ended", user, after={"reason": "reuse", "sign_in": encode("fam", family.pk)})
             mails.mail_notice(user=user, kind="session_ended")
     raise RefreshTokenReused()
 

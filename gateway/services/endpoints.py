@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db import transaction
@@ -18,6 +19,7 @@ from gateway.errors import EndpointRefused
 from gateway.models import Endpoint
 from marketplace.models import AIModel
 from marketplace.services import record_callable
+from observability.services import record
 
 SIGNING_KEY_BYTES = 32
 HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,58}", re.ASCII)
@@ -74,6 +76,7 @@ def set_endpoint(
     except OutboundRefused as refusal:
         raise EndpointRefused(str(refusal), errors=[pointer_error("/url", str(refusal))]) from None
     endpoint = Endpoint.objects.select_for_update().filter(version=version).first()
+    was = None if endpoint is None else _facts(endpoint)
     if endpoint is None:
         endpoint = Endpoint(version=version)
         endpoint.sealed_signing_key = seal(os.urandom(SIGNING_KEY_BYTES), _signing_context(endpoint.id))
@@ -84,8 +87,25 @@ def set_endpoint(
     endpoint.url, endpoint.protocol, endpoint.upstream_model = url, protocol, upstream_model
     endpoint.auth_header, endpoint.timeout_seconds, endpoint.max_cost_nano = auth_header, timeout_seconds, max_cost_nano
     endpoint.save()
+    record(
+        "model.endpoint_set",
+        target=ai_model,
+        organization_id=ai_model.publisher_id,
+        before=was,
+        after=_facts(endpoint) | {"secret_given": bool(secret)},
+    )
     record_callable(ai_model_id=ai_model.pk, callable=True)
     return endpoint
+
+
+def _facts(endpoint: Endpoint) -> dict[str, Any]:
+    """What an event says of an endpoint: neither its secret nor the query of its address, which may hold one."""
+    names = ("protocol", "upstream_model", "auth_header", "timeout_seconds", "max_cost_nano")
+    parts = urlsplit(endpoint.url)
+    return {name: getattr(endpoint, name) for name in names} | {
+        "url": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
+        "secret_kept": endpoint.sealed_secret is not None,
+    }
 
 
 def _header_faults(name: str, value: str) -> Iterator[FieldError]:

@@ -20,6 +20,7 @@ from marketplace.errors import NotReadyToPublish, NotYourModel, VersionNotHigher
 from marketplace.models import AIModel, ModelVersion
 from marketplace.services.pricing import Terms, set_price
 from marketplace.services.schemas import UnfitSchema, check_schema
+from observability.services import changes, record
 
 MAX_SLUG_LENGTH = 60
 SLUG_TRIES = 5
@@ -98,8 +99,9 @@ def create_model(
         test_enabled=test_enabled,
         is_demo=is_demo,
     )
-    set_price(ai_model=ai_model, terms=pricing)
     _make_current(ai_model, _new_version(ai_model, version, api_spec))
+    _record("model.created", ai_model, after=_facts(ai_model))
+    set_price(ai_model=ai_model, terms=pricing)
     return ai_model
 
 
@@ -126,6 +128,7 @@ def update_model(
     """
     check_api_spec(api_spec)
     ai_model = _lock(ai_model)
+    was = _facts(ai_model)
     if ai_model.status in LIVE:
         _release_if_changed(ai_model, version, api_spec)
     elif ai_model.status in EDITABLE_IN_PLACE:
@@ -139,6 +142,9 @@ def update_model(
     ai_model.license, ai_model.context_tokens = license, context_tokens
     changed = ["name", "description", "category", "capabilities", "license", "context_tokens", "test_enabled"]
     ai_model.save(update_fields=[*changed, "status", "updated_at"])
+    before, after = changes(was, _facts(ai_model))
+    if after:
+        _record("model.changed", ai_model, before=before, after=after)
     set_price(ai_model=ai_model, terms=pricing)
     return ai_model
 
@@ -150,9 +156,11 @@ def delete_model(*, ai_model: AIModel) -> AIModel | None:
     if ai_model.status == Status.ARCHIVED:
         return ai_model
     if ai_model.published_at is not None or ai_model.usage_events.exists():
-        ai_model.status = Status.ARCHIVED
+        before, ai_model.status = ai_model.status, Status.ARCHIVED
         ai_model.save(update_fields=["status", "updated_at"])
+        _record("model.archived", ai_model, before={"status": before}, after={"status": ai_model.status})
         return ai_model
+    _record("model.deleted", ai_model, before=_facts(ai_model))
     AIModel.objects.filter(pk=ai_model.pk).update(current_version=None)  # lets go of the version that goes with it
     ai_model.delete()
     return None
@@ -168,7 +176,11 @@ def add_version(*, ai_model: AIModel, version: str, api_spec: ApiSpec, changelog
     ai_model = _lock(ai_model)
     if ai_model.status not in (*LIVE, Status.DRAFT, Status.REJECTED):
         raise _wrong_status(ai_model, "given a version")
-    return _release(ai_model, version, api_spec, changelog)
+    was = ai_model.current_version
+    released = _release(ai_model, version, api_spec, changelog)
+    before = {"version": was.version} if was is not None else None
+    _record("model.version_added", ai_model, before=before, after={"version": released.version})
+    return released
 
 
 def check_api_spec(api_spec: ApiSpec) -> None:
@@ -286,7 +298,22 @@ def _move(ai_model: AIModel, before: Sequence[str], after: str, word: str, **val
     fresh: AIModel = AIModel.objects.detailed().get(pk=ai_model.pk)
     if not moved:
         raise _wrong_status(fresh, word)
+    _record(f"model.{word}", fresh, before={"status": ai_model.status}, after={"status": fresh.status})
     return fresh
+
+
+def _record(action: str, ai_model: AIModel, **states: Any) -> None:
+    """In the log of the publisher."""
+    record(action, target=ai_model, organization_id=ai_model.publisher_id, **states)
+
+
+def _facts(ai_model: AIModel) -> dict[str, Any]:
+    """What an event says of a listing."""
+    names = ("name", "slug", "description", "category", "capabilities", "license", "context_tokens", "test_enabled")
+    version = ai_model.current_version
+    return {name: getattr(ai_model, name) for name in (*names, "status")} | {
+        "version": version.version if version is not None else None
+    }
 
 
 def _wrong_status(ai_model: AIModel, word: str) -> WrongStatus:

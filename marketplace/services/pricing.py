@@ -11,6 +11,7 @@ from common import clock
 from common.money import MAX_NANO, NANO, rate
 from common.problems import FieldError, ValidationFailed
 from marketplace.models import AIModel, Price
+from observability.services import record
 
 MAX_PRICE_NANO = 1_000_000 * NANO  # keeps the cost of the largest call within a bigint
 
@@ -69,6 +70,13 @@ def set_price(*, ai_model: AIModel, terms: Terms) -> Price:
     if current is not None and all(getattr(current, name) == value for name, value in values.items()):
         return current
     price: Price = ai_model.prices.create(**values, effective_from=clock.now())
+    record(
+        "model.price_changed",
+        target=ai_model,
+        organization_id=ai_model.publisher_id,
+        before=None if current is None else {name: getattr(current, name) for name in values},
+        after=values,
+    )
     return price
 
 

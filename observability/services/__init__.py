@@ -1,7 +1,7 @@
 """Whether this process can serve, who is asking, and what is written down about it."""
 
 from observability.services import health
-from observability.services.audit import record
+from observability.services.audit import changes, record
 from observability.services.context import (
     Caller,
     RequestContext,
@@ -23,6 +23,7 @@ __all__ = [
     "ask_redis",
     "begin_request",
     "caller_of",
+    "changes",
     "check_readiness",
     "current_client",
     "current_request",

@@ -20,6 +20,8 @@ from observability.services.context import NOBODY, current_request
 
 logger = structlog.get_logger(__name__)
 
+#: About a person, whichever organization they act for: in their security log and in no organization's.
+PERSONAL = ("account.", "developer.")
 MAX_TEXT = 500  # of one value in before and after
 _SECRET_NAMES = re.compile(
     r"passw|secret|cookie|authorization|pepper|private_key|signing_key|api_key$|(^|_)token$|(^|_)otp$|recovery_codes?$",
@@ -58,7 +60,7 @@ def record(
         id=uuid7(),
         actor_user_id=actor_user_id or caller.user_id,
         actor_key_id=caller.key_id if actor_user_id in (None, caller.user_id) else None,
-        organization_id=organization_id or caller.organization_id,
+        organization_id=organization_id or (None if action.startswith(PERSONAL) else caller.organization_id),
         subject_user_id=subject_user_id,
         action=action,
         target_type=target_type,
