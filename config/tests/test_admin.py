@@ -33,6 +33,8 @@ from marketplace.services import Terms
 from marketplace.tests.factories import make_model
 from notifications.models import Message
 from notifications.tests.factories import make_message
+from observability.models import AuditEvent
+from observability.services import record
 
 pytestmark = pytest.mark.django_db
 
@@ -82,6 +84,7 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
             UsageEvent: UsageEvent.objects.get(pk=call.pk),
             SweepMark: SweepMark.objects.get(),
             Message: make_message(payload={"code": "K7RT2M"}),
+            AuditEvent: AuditEvent.objects.get(pk=record("tests.looked", target=key)),
             LogEntry: LogEntry.objects.create(
                 user=staff.user,
                 object_repr="Ada",
