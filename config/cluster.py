@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 180
 TEMPLATES_KEPT = 3  # a run on changed migrations does not cost the next one its template
 DIRECTORIES = 32
+LINES_SHOWN = 20
 
 
 class Cluster:
@@ -148,6 +149,7 @@ def wait_for_web(process: subprocess.Popen[bytes], port: int, *, log: Path) -> s
     while not answers(port):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
-            raise Failure(f"A web process did not start:\n{log.read_text(errors='replace')}")
+            said = log.read_text(errors="replace").splitlines()[-LINES_SHOWN:]
+            raise Failure("\n".join([f"A web process did not start; its log is {log}:", *said]))
         time.sleep(0.05)
     return f"http://127.0.0.1:{port}"

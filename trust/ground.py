@@ -139,6 +139,7 @@ class Ground:
             "PUBLISH_APPROVAL": "automatic",
             "AUTH_RATE_PER_MINUTE": "1000000",
             "API_RATE_PER_MINUTE": "1000000",
+            "ORGANIZATION_RATE_PER_MINUTE": "10000000",
             "OUTBOUND_ALLOWED_NETWORKS": "127.0.0.1/32",
             "OUTBOUND_ALLOW_HTTP": "true",
             "LOG_FORMAT": "json",

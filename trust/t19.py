@@ -45,20 +45,21 @@ SABOTAGES = (
     Sabotage(
         "each process counts for itself",
         "common/limiter.py",
-        "        if not buckets:\n            return []\n",
-        "        if buckets:\n            return self._fallback.decide(buckets)\n",
+        "        if not groups:\n            return []\n",
+        "        if groups:\n            return self._fallback.decide(groups)\n",
     ),
     Sabotage(
         "read, then write",
         "common/limiter.py",
-        "                reply = self._redis.evalsha(_SHA, 1, *keys_and_arguments)\n",
-        "                key, step, size = keys_and_arguments\n"
-        "                now = time.time_ns() // 1000\n"
-        "                due = max(int(self._redis.get(key) or 0), now)\n"
-        "                fits = due + int(step) - now <= int(step) * int(size)\n"
-        "                if fits:\n"
-        "                    self._redis.set(key, due + int(step), px=600_000)\n"
-        "                reply = [int(fits), due - now]\n",
+        "                reply = self._redis.evalsha(_SHA, len(buckets), *keys_and_arguments)\n",
+        "                reply, now = [], time.time_ns() // 1000\n"
+        "                for bucket in buckets:\n"
+        "                    key = f'limit:{bucket.key}'\n"
+        "                    due = max(int(self._redis.get(key) or 0), now)\n"
+        "                    fits = due + bucket.step_us - now <= bucket.step_us * bucket.size\n"
+        "                    if fits:\n"
+        "                        self._redis.set(key, due + bucket.step_us, px=600_000)\n"
+        "                    reply += [int(fits), due - now]\n",
     ),
     Sabotage(
         "a clock set back locks out",

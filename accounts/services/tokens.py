@@ -84,6 +84,8 @@ class _KeyedBackend(TokenBackend):
             )
         except (jwt.PyJWTError, ValueError) as error:
             raise TokenBackendError("Token is invalid") from error
+        if type(claims["iat"]) is not int:
+            raise TokenBackendError("Token is invalid")
         return claims
 
 

@@ -144,6 +144,7 @@ FORGERIES = {
     "no end": lambda h, c: jwt.encode({k: v for k, v in c.items() if k != "exp"}, KEY, "HS256", headers=h),
     "an endless end": lambda h, c: jwt.encode({**c, "exp": 10**30}, KEY, "HS256", headers=h),
     "an end that is text": lambda h, c: jwt.encode({**c, "exp": "never"}, KEY, "HS256", headers=h),
+    "a beginning that is text": lambda h, c: jwt.encode({**c, "iat": "now"}, KEY, "HS256", headers=h),
     "no id": lambda h, c: jwt.encode({k: v for k, v in c.items() if k != "jti"}, KEY, "HS256", headers=h),
     "changed claims": lambda h, c: ".".join([part(h), part({**c, "sv": 1, "x": 1}), "AAAA"]),
     "noise": lambda h, c: "a.b.c",
