@@ -89,7 +89,7 @@ LET_PASS = (
         rule="axe aria-input-field-name",
         pages="admin:*",
         fault="select2-",
-        example="admin:accounts_user_change",
+        example="admin:accounts_organization_add",
         why="Select2, which Django brings, shows a field that its label does not reach.",
     ),
     Excuse(
