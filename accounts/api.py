@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
 from django.conf import settings
+from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import services
-from accounts.models import User
+from accounts.errors import (
+    AlreadyInvited,
+    AlreadyMember,
+    InvitationInvalid,
+    InvitationNotYours,
+    LastOwner,
+    OrganizationInUse,
+    PersonalOrganization,
+)
+from accounts.models import Invitation, Membership, User
 from accounts.serializers import (
     DeveloperOut,
+    InvitationIn,
+    InvitationOut,
+    InvitationTokenIn,
     LoginIn,
+    MemberOut,
+    MemberPatch,
+    OrganizationDetailOut,
+    OrganizationIn,
+    OrganizationPatch,
     PasswordResetConfirmIn,
     PasswordResetIn,
     PasswordResetOut,
@@ -19,13 +41,15 @@ from accounts.serializers import (
     RegisterIn,
     RegisterOut,
     TokenPairOut,
+    TransferIn,
     UserOut,
     UserPatch,
     VerifyEmailIn,
 )
 from common import limiter
 from common.address import client_address
-from common.problems import RateLimited
+from common.pagination import PageQuery, page_response
+from common.problems import FieldError, RateLimited, ValidationFailed
 from common.rest import APIView
 
 
@@ -46,11 +70,6 @@ class Door(APIView):
         if not decision.allowed:
             raise RateLimited("Too many tries at this account.", retry_after_seconds=decision.retry_after_seconds)
 
-    def limit_address(self) -> None:
-        """Tries from one address at this endpoint alone; sign-up and login share one bucket (`auth_rate`)."""
-        name = type(self).__name__
-        self.limit_rate("auth", f"{name}:{client_address(self.request)}", settings.AUTH_RATE_PER_MINUTE)
-
 
 def client_of(request: Request) -> str:
     """The fingerprint of the client."""
@@ -65,8 +84,6 @@ def answer_pair(user: User, pair: services.TokenPair) -> Response:
 
 
 class Register(Door):
-    auth_rate = True
-
     @extend_schema(operation_id="register", request=RegisterIn, responses={202: RegisterOut}, auth=[])
     def post(self, request: Request) -> Response:
         """Sign up. The answer is the same whether or not the address is taken; a code is in the mail."""
@@ -80,7 +97,6 @@ class VerifyEmail(Door):
     @extend_schema(operation_id="verify_email", request=VerifyEmailIn, responses=TokenPairOut, auth=[])
     def post(self, request: Request) -> Response:
         """Prove the address by the code in the mail, and be logged in."""
-        self.limit_address()
         values = self.read(VerifyEmailIn)
         self.limit_account(values["email"])
         user = services.verify_email(**values)
@@ -88,8 +104,6 @@ class VerifyEmail(Door):
 
 
 class Login(Door):
-    auth_rate = True
-
     @extend_schema(operation_id="login", request=LoginIn, responses=TokenPairOut, auth=[])
     def post(self, request: Request) -> Response:
         """Log in. Where the account has a second factor, `code` is needed: 401 `mfa_required`."""
@@ -122,7 +136,6 @@ class PasswordReset(Door):
     )
     def post(self, request: Request) -> Response:
         """Mail a link that sets a new password. The answer is the same for every address."""
-        self.limit_address()
         values = self.read(PasswordResetIn)
         self.limit_account(values["email"])
         services.request_password_reset(email=values["email"])
@@ -135,7 +148,6 @@ class PasswordResetConfirm(Door):
     )
     def post(self, request: Request) -> Response:
         """Set a new password by the token in the link (its last part). All sessions and tokens end."""
-        self.limit_address()
         services.reset_password(**self.read(PasswordResetConfirmIn))
         return Response(status=204)
 
@@ -170,3 +182,183 @@ class BecomeDeveloper(APIView):
         return Response(
             DeveloperOut({"status": status, "role": user.role, "requested_at": user.developer_requested_at}).data
         )
+
+
+# --- Organizations ---
+
+
+class OfOrganization(APIView):
+    """Below `/api/organizations/{id}`: for the people in it. For others it is not there."""
+
+    def find(self, id: UUID) -> Membership:
+        """The caller's place in it; what they may do is decided by their role there, not by the active one."""
+        return get_object_or_404(Membership.objects.of_user(self.actor.user), organization=id)
+
+    def find_with(self, right: str, id: UUID) -> Membership:
+        place = self.find(id)
+        services.require_right(place.role, right)
+        return place
+
+
+def organizations_out(places: Sequence[Membership]) -> Any:
+    limits = services.spend_limits_of([place.organization_id for place in places])
+    return OrganizationDetailOut(places, many=True, context={"spend_limits": limits}).data
+
+
+class Organizations(APIView):
+    query = {"GET": PageQuery}
+
+    @extend_schema(operation_id="list_organizations", responses=OrganizationDetailOut(many=True))
+    def get(self, request: Request) -> Response:
+        """The caller's organizations, the last one joined first. Which one a request acts for says the header
+        `Agorai-Organization`."""
+        places = Membership.objects.of_user(self.actor.user)
+        return page_response(self, places, order=["-id"], serialize=organizations_out)
+
+    @extend_schema(operation_id="create_organization", request=OrganizationIn, responses={201: OrganizationDetailOut})
+    def post(self, request: Request) -> Response:
+        """Make an organization that several people share. Its first owner is the caller."""
+        values = self.read(OrganizationIn)
+        user = self.actor.user
+        made = services.start_organization(by=user, **values)
+        place = services.find_membership(organization=made, user=user)
+        return Response(organizations_out([place])[0], status=201)
+
+
+class Organization(OfOrganization):
+    problems = (OrganizationInUse, PersonalOrganization)
+
+    @extend_schema(operation_id="get_organization", responses=OrganizationDetailOut)
+    def get(self, request: Request, id: UUID) -> Response:
+        return Response(organizations_out([self.find(id)])[0])
+
+    @extend_schema(operation_id="change_organization", request=OrganizationPatch, responses=OrganizationDetailOut)
+    def patch(self, request: Request, id: UUID) -> Response:
+        """Change the name or the time zone (owner, admin), or the spend limit (also billing); null lifts it."""
+        place = self.find(id)
+        values = self.read(OrganizationPatch)
+        if not values or values.keys() - {"spend_limit"}:
+            services.require_right(place.role, "organization.change")
+        if "spend_limit" in values:
+            services.require_right(place.role, "limits.change")
+        services.change_organization(organization=place.organization, changes=values)
+        return Response(organizations_out([place])[0])
+
+    @extend_schema(operation_id="close_organization", responses={204: None})
+    def delete(self, request: Request, id: UUID) -> Response:
+        """Close it for good. Keys must be revoked, models archived and calls ended before; 409 says what is left."""
+        place = self.find_with("organization.close", id)
+        services.close_organization(organization=place.organization, by=self.actor.user)
+        return Response(status=204)
+
+
+class Members(OfOrganization):
+    query = {"GET": PageQuery}
+
+    @extend_schema(operation_id="list_members", responses=MemberOut(many=True))
+    def get(self, request: Request, id: UUID) -> Response:
+        """Who is in the organization, the newest first."""
+        found = Membership.objects.of_organization(self.find(id).organization)
+        return page_response(self, found, order=["-id"], serialize=MemberOut)
+
+
+class Member(OfOrganization):
+    problems = (LastOwner, PersonalOrganization)
+
+    def find_member(self, id: UUID, member_id: UUID) -> Membership:
+        place = self.find(id)
+        found = get_object_or_404(Membership.objects.of_organization(place.organization), pk=member_id)
+        services.require_right(place.role, "members.change")
+        return found
+
+    @extend_schema(operation_id="change_member", request=MemberPatch, responses=MemberOut)
+    def patch(self, request: Request, id: UUID, member_id: UUID) -> Response:
+        """Give somebody another role. What the keys that they made may do changes with it, within a second."""
+        found = self.find_member(id, member_id)
+        role = self.read(MemberPatch)["role"]
+        return Response(MemberOut(services.change_role(membership=found, role=role, by=self.actor.user)).data)
+
+    @extend_schema(operation_id="remove_member", responses={204: None})
+    def delete(self, request: Request, id: UUID, member_id: UUID) -> Response:
+        """Take somebody out. The keys that they made in this organization end with it, within a second."""
+        services.remove_member(membership=self.find_member(id, member_id), by=self.actor.user)
+        return Response(status=204)
+
+
+class Invitations(OfOrganization):
+    query = {"GET": PageQuery}
+    problems = (AlreadyInvited, AlreadyMember)
+
+    @extend_schema(operation_id="list_invitations", responses=InvitationOut(many=True))
+    def get(self, request: Request, id: UUID) -> Response:
+        """Invitations that nobody has answered or taken back, the newest first, expired ones too."""
+        place = self.find_with("members.invite", id)
+        found = Invitation.objects.of_organization(place.organization).unanswered()
+        return page_response(self, found, order=["-id"], serialize=InvitationOut)
+
+    @extend_schema(operation_id="invite_member", request=InvitationIn, responses={201: InvitationOut})
+    def post(self, request: Request, id: UUID) -> Response:
+        """Mail a link that works for 7 days. The answer is the same whether or not the address has an account."""
+        place = self.find_with("members.invite", id)
+        values = self.read(InvitationIn)
+        made = services.invite_member(organization=place.organization, by=self.actor.user, **values)
+        return Response(InvitationOut(made).data, status=201)
+
+
+class OneInvitation(OfOrganization):
+    def find_invitation(self, id: UUID, invitation_id: UUID) -> Invitation:
+        place = self.find_with("members.invite", id)
+        found = Invitation.objects.of_organization(place.organization).unanswered()
+        return get_object_or_404(found.select_related("organization"), pk=invitation_id)
+
+    @extend_schema(operation_id="revoke_invitation", responses={204: None})
+    def delete(self, request: Request, id: UUID, invitation_id: UUID) -> Response:
+        """Take the invitation back; its link no longer works."""
+        services.revoke_invitation(invitation=self.find_invitation(id, invitation_id), by=self.actor.user)
+        return Response(status=204)
+
+
+class InvitationMail(OneInvitation):
+    http_method_names = ["post"]
+
+    @extend_schema(operation_id="resend_invitation", request=None, responses=InvitationOut)
+    def post(self, request: Request, id: UUID, invitation_id: UUID) -> Response:
+        """Mail a fresh link, good for another 7 days. The former one no longer works."""
+        found = services.resend_invitation(invitation=self.find_invitation(id, invitation_id), by=self.actor.user)
+        return Response(InvitationOut(found).data)
+
+
+class InvitationAnswer(APIView):
+    problems = (InvitationInvalid, InvitationNotYours)
+
+    @extend_schema(operation_id="accept_invitation", request=InvitationTokenIn, responses=OrganizationDetailOut)
+    def post(self, request: Request) -> Response:
+        """Take the place that was offered. The account must have verified the address that the mail went to."""
+        place = services.accept_invitation(user=self.actor.user, **self.read(InvitationTokenIn))
+        return Response(organizations_out([place])[0])
+
+
+class Leave(OfOrganization):
+    problems = (LastOwner, PersonalOrganization)
+
+    @extend_schema(operation_id="leave_organization", request=None, responses={204: None})
+    def post(self, request: Request, id: UUID) -> Response:
+        """Leave the organization. The keys that one made there end with it; its last owner cannot leave."""
+        services.leave_organization(organization=self.find(id).organization, user=self.actor.user)
+        return Response(status=204)
+
+
+class Transfer(OfOrganization):
+    problems = (PersonalOrganization,)
+
+    @extend_schema(operation_id="transfer_ownership", request=TransferIn, responses=OrganizationDetailOut)
+    def post(self, request: Request, id: UUID) -> Response:
+        """Make another member the owner in one's own place; one stays as admin."""
+        place = self.find_with("owners.change", id)
+        values = self.read(TransferIn)
+        target = Membership.objects.of_organization(place.organization).filter(pk=values["member_id"]).first()
+        if target is None:
+            detail = "Nobody with this id is in the organization."
+            raise ValidationFailed(errors=[FieldError(pointer="/member_id", code="unknown_member", detail=detail)])
+        services.transfer_ownership(organization=place.organization, by=self.actor.user, to=target)
+        return Response(organizations_out([self.find(id)])[0])

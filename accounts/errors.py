@@ -61,3 +61,51 @@ class RefreshTokenReused(Problem):
     code, status, title = "refresh_token_reused", 401, "The refresh token was used before"
     explanation = "A refresh token works once. A second use means that two hold it, so this sign-in was ended for both."
     fix = "Log in again, and keep only the newest refresh token. If it was not you, change the password."
+
+
+class LastOwner(Problem):
+    code, status, title = "last_owner", 409, "An organization needs an owner"
+    explanation = "Nobody else owns this organization, so its last owner can neither leave nor become something less."
+    fix = "Make somebody else an owner first, or close the organization."
+
+
+class PersonalOrganization(Problem):
+    code, status, title = "personal_organization", 409, "Not with a personal organization"
+    explanation = (
+        "A personal organization belongs to one account: it cannot be left by its person, handed over, owned by"
+        " somebody else as well, or closed without the account."
+    )
+    fix = "Make another organization with `POST /api/organizations` for what several people shall own."
+
+
+class AlreadyMember(Problem):
+    code, status, title = "already_a_member", 409, "Already in the organization"
+    explanation = "Somebody with this address is in the organization already."
+    fix = "Change their role, if it shall be another one."
+
+
+class AlreadyInvited(Problem):
+    code, status, title = "already_invited", 409, "Already invited"
+    explanation = "An invitation for this address is open."
+    fix = "Send it once more with `POST …/invitations/{id}/resend`, or take it back and invite anew."
+
+
+class InvitationInvalid(Problem):
+    code, status, title = "invitation_invalid", 422, "Wrong or expired invitation"
+    explanation = (
+        "The token is not one of an open invitation: it may be misspelt, expired, replaced by a newer one, answered or"
+        " taken back."
+    )
+    fix = "Use the link in the newest mail, or ask whoever invited you for another one."
+
+
+class InvitationNotYours(Problem):
+    code, status, title = "invitation_not_yours", 403, "The invitation is for another address"
+    explanation = "An invitation is accepted by an account that has verified the address it was mailed to."
+    fix = "Log in with the account of that address, or verify the address in this one first."
+
+
+class OrganizationInUse(Problem):
+    code, status, title = "organization_in_use", 409, "The organization is in use"
+    explanation = "An organization is closed when no key of it works, no call of it runs and no model of it is listed."
+    fix = "Revoke the keys, archive the models, wait for running calls to end, then close it."

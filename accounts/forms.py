@@ -10,15 +10,19 @@ from allauth.account.internal.flows.manage_email import email_already_exists
 from allauth.account.internal.flows.signup import prevent_enumeration
 from allauth.mfa.base import forms as mfa
 from allauth.mfa.totp import forms as totp
+from allauth.mfa.webauthn import forms as webauthn
 from django import forms
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts import services
 from accounts.errors import CodeInvalid
-from accounts.models import EmailCode, Organization, User
+from accounts.models import Budget, EmailCode, Membership, Organization, User
+from common import money
+from common.problems import ValidationFailed
 
 
 class Worded:
@@ -33,7 +37,7 @@ class Worded:
     }
     NEW_PASSWORD = {"password1": _("New password"), "password2": _("New password, again")}
     ATTRIBUTES = {
-        "login": {"autocomplete": "username"},
+        "login": {"autocomplete": "username webauthn"},  # browsers offer passkeys there
         "code": {"autocomplete": "one-time-code", "spellcheck": "false"},
     }
 
@@ -138,6 +142,27 @@ class ActivateTOTPForm(Worded, totp.ActivateTOTPForm):
     LABELS = {"code": _("Code from the app")}
 
 
+class AddPasskeyForm(Worded, webauthn.AddWebAuthnForm):
+    """Whether it replaces the password is the device's to say, not a box to tick."""
+
+    LABELS = {"name": _("Name")}
+    ATTRIBUTES = {"name": {"autocomplete": "off", "maxlength": "60"}}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields.pop("passwordless", None)
+        self.fields["name"].help_text = gettext("So that you know it again among others.")  # type: ignore[attr-defined]
+
+    def clean_name(self) -> str:
+        name: str = super().clean_name()
+        return name[:60]
+
+
+class RenamePasskeyForm(Worded, webauthn.EditWebAuthnForm):
+    name = forms.CharField(label=_("Name"), max_length=60, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    LABELS = {"name": _("Name")}
+
+
 def password_hint() -> str:
     """The rules of a password in one sentence; the validators say which one was broken."""
     validators: Any = settings.AUTH_PASSWORD_VALIDATORS
@@ -168,3 +193,150 @@ def time_zones(current: str) -> list[tuple[str, str]]:
     """The choices of a time zone: places, UTC, and the one in force."""
     zones = {zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")}
     return [(zone, zone.replace("_", " ")) for zone in sorted(zones | {"UTC", current})]
+
+
+# --- Organizations ---
+
+
+def set_problem(form: forms.Form, problem: ValidationFailed) -> None:
+    """Set what the service refused beside the fields it is about."""
+    for fault in problem.errors or []:
+        name = str(fault["pointer"]).removeprefix("/")
+        form.add_error(name if name in form.fields else None, str(fault["detail"]))
+
+
+def zone_field() -> forms.ChoiceField:
+    return forms.ChoiceField(label=_("Time zone"), help_text=_("Of its times, reports and months."))
+
+
+class OrganizationForm(forms.Form):
+    name = forms.CharField(label=_("Name"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    time_zone = zone_field()
+
+    def __init__(self, data: Any = None, *, organization: Organization) -> None:
+        super().__init__(data, initial={"name": organization.name, "time_zone": organization.time_zone})
+        zone: Any = self.fields["time_zone"]
+        zone.choices = time_zones(organization.time_zone)
+
+
+class NewOrganizationForm(forms.Form):
+    name = forms.CharField(label=_("Name"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    slug = forms.CharField(
+        label=_("Short name"),
+        max_length=services.MAX_SLUG,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+        help_text=_(
+            "Stands in the addresses of its models and stays as it is. Made from the name if you leave it out."
+        ),
+    )
+    time_zone = zone_field()
+
+    def __init__(self, data: Any = None, *, time_zone: str) -> None:
+        super().__init__(data, initial={"time_zone": time_zone})
+        zone: Any = self.fields["time_zone"]
+        zone.choices = time_zones(time_zone)
+
+    def values(self) -> dict[str, Any]:
+        """The arguments of `start_organization`."""
+        return {**self.cleaned_data, "slug": self.cleaned_data["slug"].lower() or None}
+
+
+class SpendLimitForm(forms.Form):
+    """What the organization may spend in all, whatever its keys may."""
+
+    amount = forms.DecimalField(
+        label=_("Spend limit"),
+        required=False,
+        min_value=0,
+        max_digits=18,
+        decimal_places=9,
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+        help_text=_("Requests of all its keys stop at this amount. Empty: its credit alone counts."),
+    )
+    window = forms.ChoiceField(
+        label=_("Starts again"),
+        choices=[
+            (Budget.Window.DAY, _("every day")),
+            (Budget.Window.WEEK, _("every week")),
+            (Budget.Window.MONTH, _("every month")),
+            (Budget.Window.LIFETIME, _("never")),
+        ],
+    )
+
+    def __init__(self, data: Any = None, *, budget: Budget | None) -> None:
+        initial: dict[str, Any] = {"window": Budget.Window.MONTH}
+        if budget is not None:
+            initial = {"window": budget.window, "amount": money.amount(budget.limit)}
+        super().__init__(data, initial=initial)
+
+    def clean_amount(self) -> int | None:
+        amount = self.cleaned_data["amount"]
+        if amount is None:
+            return None
+        try:
+            return money.to_nano(amount)
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+
+    def values(self) -> dict[str, Any]:
+        """The arguments of `limit_spending`."""
+        return {"limit_nano": self.cleaned_data["amount"], "window": self.cleaned_data["window"]}
+
+
+#: What the pages say of a role beside its name.
+ROLE_WORDS = {
+    Membership.Role.OWNER: _("Everything, closing the organization included."),
+    Membership.Role.ADMIN: _("Everything but owners: people, keys, models, money."),
+    Membership.Role.DEVELOPER: _("Models and keys; sees what they cost."),
+    Membership.Role.BILLING: _("Payment, limits and figures; calls no models."),
+    Membership.Role.MEMBER: _("Calls models with keys of their own."),
+}
+
+
+def role_field(roles: list[str]) -> forms.ChoiceField:
+    """To be drawn by components/choice_cards.html."""
+    choices = [
+        (
+            role,
+            format_html("<b>{}</b><span class='small muted'>{}</span>", Membership.Role(role).label, ROLE_WORDS[role]),
+        )
+        for role in map(Membership.Role, roles)
+    ]
+    return forms.ChoiceField(label=_("Role"), choices=choices, widget=forms.RadioSelect)
+
+
+NOT_OWNERS = [role for role in Membership.Role.values if role != Membership.Role.OWNER]
+
+
+class InviteForm(forms.Form):
+    email = forms.EmailField(
+        label=_("E-mail address"), max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "off"})
+    )
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data, initial={"role": Membership.Role.MEMBER})
+        self.fields["role"] = role_field(NOT_OWNERS)
+
+    def clean_email(self) -> str:
+        return services.clean_email(self.cleaned_data["email"])
+
+
+class RoleForm(forms.Form):
+    def __init__(self, data: Any = None, *, place: Membership, with_owner: bool) -> None:
+        super().__init__(data, initial={"role": place.role})
+        self.fields["role"] = role_field(Membership.Role.values if with_owner else NOT_OWNERS)
+
+
+class PersonField(forms.ModelChoiceField):
+    def label_from_instance(self, obj: Any) -> str:
+        return f"{obj.user.name} ({obj.user.email})"
+
+
+class TransferForm(forms.Form):
+    member = PersonField(label=_("The new owner"), queryset=None)
+
+    def __init__(self, data: Any = None, *, others: Any) -> None:
+        super().__init__(data)
+        member: Any = self.fields["member"]
+        member.queryset = others

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
@@ -12,10 +13,20 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower, Now
 from django.utils.crypto import salted_hmac
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from accounts.querysets import BudgetQuerySet, OrganizationQuerySet, UserManager
+from accounts.querysets import (
+    BudgetQuerySet,
+    InvitationQuerySet,
+    MembershipQuerySet,
+    OrganizationQuerySet,
+    UserManager,
+)
 from common.ids import encode, uuid7
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class User(AbstractBaseUser, PermissionsMixin):
@@ -89,6 +100,7 @@ class Organization(models.Model):
         User, models.PROTECT, null=True, blank=True, related_name="personal_organization"
     )
     time_zone = models.CharField(max_length=64, default="UTC")  # of its reports, months and spend limits
+    rate_limit = models.PositiveIntegerField(null=True, blank=True)  # calls a minute of all its keys; null: the site's
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
     closed_at = models.DateTimeField(null=True, blank=True)
@@ -100,6 +112,7 @@ class Organization(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(slug__regex=r"^[a-z0-9](-?[a-z0-9])*$"), name="organization_slug_shape"),
             models.CheckConstraint(condition=~Q(name=""), name="organization_name_not_empty"),
+            models.CheckConstraint(condition=Q(rate_limit=None) | Q(rate_limit__gt=0), name="organization_rate_limit"),
         ]
         indexes = [GinIndex(fields=["name"], name="organization_name_trigram", opclasses=["gin_trgm_ops"])]
 
@@ -127,6 +140,8 @@ class Membership(models.Model):
     role = models.CharField(max_length=10, choices=Role)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
+    objects = MembershipQuerySet.as_manager()
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["organization", "user"], name="membership_once_per_organization"),
@@ -137,6 +152,111 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return encode("mbr", self.id)
+
+    @property
+    def public_id(self) -> str:
+        return encode("mbr", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Something that one may do in an organization: in words, and which roles may."""
+
+    words: Promise
+    roles: frozenset[str]
+
+    @classmethod
+    def of(cls, words: Promise, *roles: str) -> Right:
+        """Without roles: everybody who is in the organization."""
+        return cls(words, frozenset(roles or Membership.Role.values))
+
+
+_OWNER, _ADMIN, _DEVELOPER, _BILLING, _MEMBER = Membership.Role.values
+
+#: What each role may do, on the pages and in the API alike. docs/roles.md is made from it.
+ROLE_TABLE: Mapping[str, Right] = {
+    "organization.see": Right.of(_("See the organization, its members and their roles")),
+    "organization.leave": Right.of(_("Leave it, unless nobody else owns it")),
+    "usage.see": Right.of(_("See usage, the request log and receipts")),
+    "keys.make": Right.of(_("Make keys with permissions that the role covers; change, rotate and revoke one’s own")),
+    "models.call": Right.of(_("Call models, in programs and in the playground"), _OWNER, _ADMIN, _DEVELOPER, _MEMBER),
+    "models.publish": Right.of(
+        _("List, change and withdraw models, with developer access to the site"), _OWNER, _ADMIN, _DEVELOPER
+    ),
+    "billing.see": Right.of(_("See plans, invoices and credit"), _OWNER, _ADMIN, _DEVELOPER, _BILLING),
+    "billing.change": Right.of(_("Pay, and change how is paid"), _OWNER, _ADMIN, _BILLING),
+    "limits.change": Right.of(_("Set the organization’s spend limit"), _OWNER, _ADMIN, _BILLING),
+    "keys.manage": Right.of(_("Change, rotate and revoke the keys that others made"), _OWNER, _ADMIN),
+    "organization.change": Right.of(_("Change the name and the time zone"), _OWNER, _ADMIN),
+    "members.invite": Right.of(_("Invite people, as anything but owner"), _OWNER, _ADMIN),
+    "members.change": Right.of(_("Change the roles of others and remove them, but for owners"), _OWNER, _ADMIN),
+    "audit.see": Right.of(_("See the audit log"), _OWNER, _ADMIN),
+    "owners.change": Right.of(_("Make and unmake owners, hand the organization over"), _OWNER),
+    "organization.close": Right.of(_("Close the organization"), _OWNER),
+}
+
+
+def roles_with(right: str) -> tuple[str, ...]:
+    """The roles that may do it, the mightiest first. Raises KeyError for what is not in the table."""
+    return tuple(role for role in Membership.Role.values if role in ROLE_TABLE[right].roles)
+
+
+def role_may(role: str | None, right: str) -> bool:
+    return role in ROLE_TABLE[right].roles
+
+
+class Invitation(models.Model):
+    """A place in an organization, offered to whoever proves to own the address `email`. Only a keyed hash of the
+    token in the mail is stored. It is open until one of the three things happens to it, or it expires."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="invitations")
+    email = models.EmailField(max_length=254)
+    role = models.CharField(max_length=10, choices=Membership.Role)
+    digest = models.BinaryField(max_length=32, unique=True)
+    invited_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="invitations")
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    declined_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "email"],
+                condition=Q(accepted_at=None, declined_at=None, revoked_at=None),
+                name="invitation_open_once_per_address",
+            ),
+            models.CheckConstraint(condition=Q(email=Lower("email")), name="invitation_email_is_lower_case"),
+            models.CheckConstraint(
+                condition=Q(role__in=["admin", "developer", "billing", "member"]), name="invitation_role"
+            ),
+            models.CheckConstraint(
+                condition=Q(accepted_at=None, declined_at=None)
+                | Q(accepted_at=None, revoked_at=None)
+                | Q(declined_at=None, revoked_at=None),
+                name="invitation_ends_once",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="invitation_of_organization"),
+            models.Index(fields=["expires_at"], name="invitation_by_end"),
+        ]
+
+    def __str__(self) -> str:
+        return encode("ivt", self.id)
+
+    @property
+    def public_id(self) -> str:
+        return encode("ivt", self.id)
+
+    def is_open(self, at: datetime) -> bool:
+        return (
+            self.accepted_at is None and self.declined_at is None and self.revoked_at is None and self.expires_at > at
+        )
 
 
 class Budget(models.Model):

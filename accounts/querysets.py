@@ -12,7 +12,7 @@ from django.db.models import F, Q
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from accounts.models import User
+    from accounts.models import Organization, User
 
 
 class UserManager(BaseUserManager["User"]):
@@ -40,6 +40,31 @@ class OrganizationQuerySet(models.QuerySet):
 
     def of_member(self, user: User) -> OrganizationQuerySet:
         return self.open().filter(memberships__user=user)
+
+
+class MembershipQuerySet(models.QuerySet):
+    def of_organization(self, organization: Organization) -> MembershipQuerySet:
+        return self.filter(organization=organization).select_related("user")
+
+    def of_user(self, user: User) -> MembershipQuerySet:
+        """Their places in organizations that are open, the personal one first, then by name."""
+        found = self.filter(user=user, organization__closed_at=None).select_related("organization")
+        return found.order_by(F("organization__personal_owner").asc(nulls_last=True), "organization__name", "id")
+
+    def owners(self) -> MembershipQuerySet:
+        return self.filter(role="owner")
+
+
+class InvitationQuerySet(models.QuerySet):
+    def of_organization(self, organization: Organization) -> InvitationQuerySet:
+        return self.filter(organization=organization)
+
+    def unanswered(self) -> InvitationQuerySet:
+        """Neither accepted, declined nor revoked; it may have expired."""
+        return self.filter(accepted_at=None, declined_at=None, revoked_at=None)
+
+    def open(self, at: datetime) -> InvitationQuerySet:
+        return self.unanswered().filter(expires_at__gt=at, organization__closed_at=None)
 
 
 class BudgetQuerySet(models.QuerySet):

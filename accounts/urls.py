@@ -7,6 +7,17 @@ from accounts import views
 
 pages = [
     path("settings/profile", views.profile, name="profile"),
+    path("settings/organization", views.organization, name="organization"),
+    path("settings/organization/close", views.close, name="organization-close"),
+    path("settings/members", views.members, name="members"),
+    path("settings/members/leave", views.leave, name="members-leave"),
+    path("settings/members/transfer", views.transfer, name="members-transfer"),
+    path("settings/members/<mbr:id>", views.member, name="member"),
+    path("settings/members/<mbr:id>/remove", views.remove, name="member-remove"),
+    path("settings/invitations/<ivt:id>", views.change_invitation, name="invitation-change"),
+    path("organizations/new", views.new_organization, name="organization-new"),
+    path("organizations/switch", views.switch, name="organization-switch"),
+    path("invitations/<str:token>", views.answer_invitation, name="invitation"),
 ]
 
 api = [
@@ -19,4 +30,22 @@ api = [
     path("api/auth/password/reset/confirm", endpoints.PasswordResetConfirm.as_view(), name="password-reset-confirm"),
     path("api/auth/me", endpoints.Me.as_view(), name="me"),
     path("api/auth/become-developer", endpoints.BecomeDeveloper.as_view(), name="become-developer"),
+    path("api/organizations", endpoints.Organizations.as_view(), name="organizations"),
+    path("api/organizations/<org:id>", endpoints.Organization.as_view(), name="organization"),
+    path("api/organizations/<org:id>/members", endpoints.Members.as_view(), name="members"),
+    path("api/organizations/<org:id>/members/<mbr:member_id>", endpoints.Member.as_view(), name="member"),
+    path("api/organizations/<org:id>/invitations", endpoints.Invitations.as_view(), name="invitations"),
+    path(
+        "api/organizations/<org:id>/invitations/<ivt:invitation_id>",
+        endpoints.OneInvitation.as_view(),
+        name="invitation",
+    ),
+    path(
+        "api/organizations/<org:id>/invitations/<ivt:invitation_id>/resend",
+        endpoints.InvitationMail.as_view(),
+        name="invitation-resend",
+    ),
+    path("api/organizations/<org:id>/leave", endpoints.Leave.as_view(), name="organization-leave"),
+    path("api/organizations/<org:id>/transfer", endpoints.Transfer.as_view(), name="organization-transfer"),
+    path("api/invitations/accept", endpoints.InvitationAnswer.as_view(), name="invitation-accept"),
 ]

@@ -39,6 +39,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 ANY = "*"  # any key will do, whatever its scopes
 Scope = str | tuple[str, ...]
 ORGANIZATION_HEADER = "Agorai-Organization"
+SESSION_ORGANIZATION = "organization"  # the one that a person switched to, `org_…`
 
 
 class KeyLike(Protocol):
@@ -46,6 +47,8 @@ class KeyLike(Protocol):
 
     id: UUID
     organization_id: UUID
+    organization: Any
+    rate_limit: int | None  # requests a minute; None: the site's
 
     def effective_scopes(self, role: str) -> frozenset[str]:
         """What the key grants while its creator has this role in the organization."""
@@ -239,8 +242,8 @@ ActorResolver = Callable[[Any, str | None], tuple[Any, str]]
 def resolve_actor(request: Any) -> Actor:
     """The actor of a request that is already authenticated (Django's or DRF's).
 
-    The organization is the key's own, else the one named in the header, else the user's personal one. Raises NotFound
-    for an organization that the user is no member of.
+    The organization is the key's own, else the one named in the header, else the one that the session was switched to,
+    else the user's personal one. Raises NotFound for a header with an organization that the user is no member of.
     """
     user = request.user
     if user is None or not user.is_authenticated:
@@ -250,7 +253,10 @@ def resolve_actor(request: Any) -> Actor:
     )
     wanted: str | None = request.headers.get(ORGANIZATION_HEADER) or None
     if not is_key(auth := getattr(request, "auth", None)):  # an access token, or a session
-        organization, role = resolver(user, wanted)
+        if wanted is None and auth is None:
+            organization, role = _of_session(request, resolver)
+        else:
+            organization, role = resolver(user, wanted)
         return Actor(user=user, organization=organization, role=role)
     key = cast(KeyLike, auth)
     own = encode("org", key.organization_id)
@@ -261,6 +267,17 @@ def resolve_actor(request: Any) -> Actor:
     except Problem as problem:
         raise PermissionDeniedProblem("The person who made this key is no longer in its organization.") from problem
     return Actor(user=user, organization=organization, role=role, scopes=key.effective_scopes(role), key=key)
+
+
+def _of_session(request: Any, resolver: ActorResolver) -> tuple[Any, str]:
+    """What the session was switched to, as long as the person is in it; from then on their personal organization."""
+    session = getattr(request, "session", {})
+    if chosen := session.get(SESSION_ORGANIZATION):
+        try:
+            return resolver(request.user, chosen)
+        except NotFound:
+            session.pop(SESSION_ORGANIZATION)
+    return resolver(request.user, None)
 
 
 def actor_of(request: Any) -> Actor:

@@ -9,10 +9,11 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning
 from django.urls import get_resolver
 
+from accounts.models import roles_with
 from common.policy import ANY, Policy, missing_policies, stale_policies
 
 public, signed_in, staff = Policy.public, Policy.signed_in, Policy.staff
-PUBLISHERS: dict[str, Any] = {"roles_write": ("owner", "admin", "developer"), "platform_write": ("developer", "staff")}
+PUBLISHERS: dict[str, Any] = {"roles_write": roles_with("models.publish"), "platform_write": ("developer", "staff")}
 RECEIPTS = ("models:invoke", "analytics:read")  # with the first a key reads the receipts of its own calls
 
 ACCESS: dict[str, Policy] = {
@@ -26,6 +27,7 @@ ACCESS: dict[str, Policy] = {
     "publisher": public(),
     "search": public(),
     "theme": public(),
+    "invitation": public(),  # to see, with the link of a mail; an answer needs a person, and the view asks for one
     "docs-errors": public(),
     "livez": public(),
     "readyz": public(),
@@ -41,6 +43,16 @@ ACCESS: dict[str, Policy] = {
     "requests": signed_in(),
     "request": signed_in(),
     "profile": signed_in(),
+    "organization": signed_in(),  # what one may do on these is decided by the role, in the services
+    "organization-close": signed_in(),
+    "organization-new": signed_in(),
+    "organization-switch": signed_in(),
+    "members": signed_in(),
+    "members-leave": signed_in(),
+    "members-transfer": signed_in(),
+    "member": signed_in(),
+    "member-remove": signed_in(),
+    "invitation-change": signed_in(),
     "preferences": signed_in(),
     "checklist": signed_in(),
     # Signing in.
@@ -53,6 +65,17 @@ ACCESS: dict[str, Policy] = {
     "api:password-reset-confirm": public(),
     "api:me": signed_in(read=ANY),
     "api:become-developer": signed_in(),
+    # Organizations: the role in the one that the address names decides, which the services look up.
+    "api:organizations": signed_in(),
+    "api:organization": signed_in(),
+    "api:members": signed_in(),
+    "api:member": signed_in(),
+    "api:invitations": signed_in(),
+    "api:invitation": signed_in(),
+    "api:invitation-resend": signed_in(),
+    "api:organization-leave": signed_in(),
+    "api:organization-transfer": signed_in(),
+    "api:invitation-accept": signed_in(),
     # The API.
     "api:schema": public(),
     "api:docs": public(),

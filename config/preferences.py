@@ -15,8 +15,7 @@ from django.views.decorators.http import require_http_methods
 
 from accounts import services as accounts
 from accounts.forms import time_zones
-from accounts.models import Organization
-from accounts.views import MANAGERS
+from accounts.models import Organization, role_may
 from common.policy import actor_of
 from config.context import CODE_LANGUAGES, THEMES
 
@@ -89,7 +88,7 @@ def preferences(request: HttpRequest) -> HttpResponse:
         request.POST if request.method == "POST" else None,
         cookies=request.COOKIES,
         organization=actor.organization,
-        may_set_zone=actor.role in MANAGERS,
+        may_set_zone=role_may(actor.role, "organization.change"),
     )
     if not form.is_bound or not form.is_valid():
         context = {"form": form, "organization": actor.organization}

@@ -2,17 +2,38 @@
 
 from accounts.services.addresses import clean_email, find_owner, is_verified, mark_verified
 from accounts.services.budgets import change_limit, current_budgets, ensure_credit, set_spend_limit, window_at
+from accounts.services.closing import Obstacle, close_organization, end_organization, obstacles_to_closing
 from accounts.services.codes import claim_code, is_reset_token_of, issue_code
 from accounts.services.developers import grant_developer_role, request_developer_role, withdraw_developer_role
 from accounts.services.digests import fingerprint
 from accounts.services.factors import remove_second_factor
+from accounts.services.invitations import (
+    accept_invitation,
+    decline_invitation,
+    find_invitation,
+    invite_member,
+    resend_invitation,
+    revoke_invitation,
+)
 from accounts.services.login import authenticate_user
 from accounts.services.mails import mail_notice
+from accounts.services.members import (
+    add_member,
+    change_role,
+    leave_organization,
+    remove_member,
+    transfer_ownership,
+)
 from accounts.services.organizations import (
+    MAX_SLUG,
+    change_organization,
     create_organization,
     ensure_personal_organization,
     is_time_zone,
+    limit_spending,
     resolve_actor,
+    spend_limits_of,
+    start_organization,
     update_organization,
 )
 from accounts.services.passwords import change_password, check_password_rules, request_password_reset, reset_password
@@ -25,48 +46,71 @@ from accounts.services.registration import (
     register_user,
     verify_email,
 )
+from accounts.services.rights import find_membership, require_right
 from accounts.services.tokens import AccessToken, TokenPair, close_family, find_bearer, open_family, revoke_all, rotate
 
 __all__ = [
+    "MAX_SLUG",
     "AccessToken",
+    "Obstacle",
     "Profile",
     "TokenPair",
+    "accept_invitation",
+    "add_member",
     "authenticate_user",
     "change_limit",
     "change_password",
+    "change_organization",
+    "change_role",
     "check_password_rules",
     "claim_code",
     "clean_email",
     "close_family",
+    "close_organization",
     "create_organization",
     "current_budgets",
+    "decline_invitation",
+    "end_organization",
     "ensure_credit",
     "ensure_personal_organization",
     "find_bearer",
+    "find_invitation",
+    "find_membership",
     "find_owner",
     "fingerprint",
     "grant_developer_role",
+    "invite_member",
     "is_claimed",
     "is_reset_token_of",
     "is_time_zone",
     "is_verified",
     "issue_code",
+    "leave_organization",
+    "limit_spending",
     "mail_notice",
     "mail_verification_code",
     "mark_verified",
+    "obstacles_to_closing",
     "open_account",
     "open_family",
     "profile_of",
     "prune_codes",
     "register_user",
+    "remove_member",
     "remove_second_factor",
     "request_developer_role",
     "request_password_reset",
+    "require_right",
+    "resend_invitation",
     "reset_password",
     "resolve_actor",
     "revoke_all",
+    "revoke_invitation",
     "rotate",
     "set_spend_limit",
+    "spend_limits_of",
+    "start_organization",
+    "transfer_ownership",
     "update_organization",
     "update_profile",
     "verify_email",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from django.conf import settings
 from django.urls import reverse
 
-from accounts.models import User
+from accounts.models import Invitation, Membership, User
 from accounts.services.digests import digest
 from common import limiter
 from notifications.services import notify
@@ -43,6 +45,24 @@ def mail_notice(*, user: User, kind: str, email: str = "", **facts: str) -> None
     """A notice about something that happened to the account, with the way to react if it was not the owner."""
     payload = {"name": user.name, "reset_url": _url("account_reset_password"), **facts}
     notify(to=email or user.email, kind=f"accounts.{kind}", payload=payload, recipient=user)
+
+
+def mail_invitation(*, invitation: Invitation, by: User, token: str) -> None:
+    """To an address that a member gave: their names are shown, unless one could be taken for a link."""
+    organization = invitation.organization
+    payload = {
+        "organization": organization.name if _is_no_link(organization.name) else organization.slug,
+        "inviter": f"{by.name} ({by.email})" if _is_no_link(by.name) else by.email,
+        "role": str(Membership.Role(invitation.role).label),
+        "until": invitation.expires_at.strftime("%Y-%m-%d"),
+        "url": _url("invitation", token=token),
+    }
+    notify(to=invitation.email, kind="accounts.invitation", payload=payload)
+
+
+def _is_no_link(name: str) -> bool:
+    """Mail programs make a link of whatever looks like an address."""
+    return re.search(r"://|@|\w\.\w\w", name) is None
 
 
 def _url(name: str, **parts: str) -> str:

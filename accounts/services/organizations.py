@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 from uuid import UUID
 from zoneinfo import available_timezones
 
@@ -12,11 +13,17 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, connection, transaction
 from django.utils.text import slugify
 
-from accounts.models import Membership, Organization, User
+from accounts.models import Budget, Membership, Organization, User
+from accounts.services.budgets import current_budgets, set_spend_limit
+from common import limiter
 from common.ids import decode
-from common.problems import FieldError, NotFound, ValidationFailed
+from common.problems import FieldError, NotFound, RateLimited, ValidationFailed
+from observability.services import record
 
 MAX_SLUG = 40
+SLUG = re.compile(r"[a-z0-9](-?[a-z0-9])*", re.ASCII)
+SLUG_TAKEN = FieldError(pointer="/slug", code="taken", detail="This short name is taken. Choose another one.")
+STARTED_PER_DAY = 20
 SUFFIX_ALPHABET = "abcdefghjkmnpqrstvwxyz23456789"
 # Slugs that would pass for the site itself, or for the demo's publisher, who takes its own by name.
 # fmt: off
@@ -40,7 +47,43 @@ def create_organization(*, owner: User, name: str, slug: str | None = None, is_p
     else:
         organization = _create_with_free_slug(_slug_of(name), fields)
     Membership.objects.create(organization=organization, user=owner, role=Membership.Role.OWNER)
+    organization.refresh_from_db(fields=["created_at"])
+    if not is_personal:
+        record(
+            "organization.created",
+            target=organization,
+            organization_id=organization.pk,
+            subject_user_id=owner.pk,
+            after={"slug": organization.slug, "name": organization.name},
+        )
     return organization
+
+
+@transaction.atomic
+def start_organization(*, by: User, name: str, slug: str | None = None, time_zone: str | None = None) -> Organization:
+    """A shared organization of a person who asks for one, and owns it.
+
+    Raises ValidationFailed for a slug that is taken, reserved or no slug, or an unknown zone, and RateLimited.
+    """
+    allowance = limiter.check(f"organizations:{by.pk.hex}", STARTED_PER_DAY, 86_400, name="organizations")
+    if not allowance.allowed:
+        detail = f"At most {STARTED_PER_DAY} new organizations a day."
+        raise RateLimited(detail, retry_after_seconds=allowance.retry_after_seconds)
+    if slug is not None:
+        _check_slug(slug)
+    if time_zone is not None:
+        _check_time_zone(time_zone)
+    try:
+        with transaction.atomic():
+            made = create_organization(owner=by, name=name, slug=slug)
+    except IntegrityError:
+        if slug is None or not Organization.objects.filter(slug=slug).exists():
+            raise
+        raise ValidationFailed(errors=[SLUG_TAKEN]) from None  # by somebody who was faster
+    if time_zone is not None:
+        Organization.objects.filter(pk=made.pk).update(time_zone=time_zone)
+        made.time_zone = time_zone
+    return made
 
 
 @transaction.atomic
@@ -74,11 +117,72 @@ def update_organization(*, organization: Organization, name: str, time_zone: str
 
     Raises ValidationFailed when the zone is unknown here or to the database.
     """
-    if not is_time_zone(time_zone):
-        fault = FieldError(pointer="/time_zone", code="invalid", detail="Choose a time zone such as Europe/Berlin.")
-        raise ValidationFailed(errors=[fault])
+    _check_time_zone(time_zone)
+    wanted = {"name": name, "time_zone": time_zone}
+    before = {field: getattr(organization, field) for field in wanted}
+    changed = {field for field in wanted if before[field] != wanted[field]}
+    if not changed:
+        return
     organization.name, organization.time_zone = name, time_zone
     organization.save(update_fields=["name", "time_zone", "updated_at"])
+    record(
+        "organization.changed",
+        target=organization,
+        organization_id=organization.pk,
+        before={field: before[field] for field in changed},
+        after={field: wanted[field] for field in changed},
+    )
+
+
+@transaction.atomic
+def limit_spending(*, organization: Organization, limit_nano: int | None, window: str = Budget.Window.MONTH) -> None:
+    """What the organization may spend in a window of its calendar; None lifts the limit. limit_nano: >= 0."""
+    old = spend_limits_of([organization.pk]).get(organization.pk)
+    set_spend_limit(
+        subject_kind=Budget.SubjectKind.ORGANIZATION,
+        subject_id=organization.pk,
+        limit_nano=limit_nano,
+        window=window,
+        time_zone=organization.time_zone,
+    )
+    was = {} if old is None else {"limit_nano": old.limit, "window": old.window}
+    wanted = {} if limit_nano is None else {"limit_nano": limit_nano, "window": window}
+    if was != wanted:
+        record(
+            "organization.limit_changed", target=organization, organization_id=organization.pk, before=was, after=wanted
+        )
+
+
+@transaction.atomic
+def change_organization(*, organization: Organization, changes: Mapping[str, Any]) -> None:
+    """What `changes` names of name, time_zone and spend_limit: `limit_nano` and `window`, or None to lift it."""
+    update_organization(
+        organization=organization,
+        name=changes.get("name", organization.name),
+        time_zone=changes.get("time_zone", organization.time_zone),
+    )
+    if "spend_limit" in changes:
+        limit_spending(organization=organization, **(changes["spend_limit"] or {"limit_nano": None}))
+
+
+def spend_limits_of(ids: Iterable[UUID]) -> dict[UUID, Budget]:
+    """The own limit, in its present window, of each of these organizations that has one; by organization."""
+    found = current_budgets(ids)
+    return {budget.subject_id: budget for budget in found if budget.purpose == Budget.Purpose.SPEND_LIMIT}
+
+
+def _check_time_zone(name: str) -> None:
+    if not is_time_zone(name):
+        fault = FieldError(pointer="/time_zone", code="invalid", detail="Choose a time zone such as Europe/Berlin.")
+        raise ValidationFailed(errors=[fault])
+
+
+def _check_slug(slug: str) -> None:
+    if not SLUG.fullmatch(slug) or len(slug) > MAX_SLUG:
+        detail = f"At most {MAX_SLUG} of a–z, 0–9 and single hyphens between them."
+        raise ValidationFailed(errors=[FieldError(pointer="/slug", code="invalid", detail=detail)])
+    if slug in RESERVED_SLUGS or Organization.objects.filter(slug=slug).exists():
+        raise ValidationFailed(errors=[SLUG_TAKEN])
 
 
 def is_time_zone(name: str) -> bool:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from django.contrib.sessions.backends.db import SessionStore
 
 from accounts.services.codes import prune_email_codes
+from accounts.services.invitations import prune_invitations
 from accounts.services.tokens import prune_families
 
 
 def prune_codes() -> int:
-    """Delete expired codes, ended sign-ins, spent tokens and expired sessions. Returns how many codes and tokens."""
+    """Delete expired codes and invitations, ended sign-ins, spent tokens and expired sessions.
+
+    Returns how many, without the sessions.
+    """
     SessionStore.clear_expired()
-    return prune_email_codes() + prune_families()
+    return prune_email_codes() + prune_families() + prune_invitations()

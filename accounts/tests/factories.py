@@ -81,6 +81,11 @@ def reset_token_in(message: Any) -> str:
     return re.findall(r"/password/reset/key/[0-9a-f]{32}-([0-9a-f]{64})/$", message.body, re.MULTILINE)[0]
 
 
+def token_in(message: Any) -> str:
+    """The token of the invitation that the link leads to."""
+    return re.findall(r"/invitations/([0-9a-f]{64})$", message.body, re.MULTILINE)[0]
+
+
 @contextmanager
 def later(interval: str) -> Iterator[None]:
     """The database's clock, so much later: "16 minutes"."""

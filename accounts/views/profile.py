@@ -1,4 +1,4 @@
-"""The page about oneself. Signing up and in is allauth's."""
+"""The page about oneself."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from django.views.decorators.http import require_http_methods
 
 from accounts import services
 from accounts.forms import ProfileForm
-from accounts.models import Membership
+from accounts.models import Membership, role_may
 from common.policy import actor_of
-
-MANAGERS = (Membership.Role.OWNER, Membership.Role.ADMIN)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def profile(request: HttpRequest) -> HttpResponse:
     """Name of the person; name of the organization, for those who run it."""
     actor = actor_of(request)
+    may_change = role_may(actor.role, "organization.change")
     form = ProfileForm(
         request.POST if request.method == "POST" else None,
         user=actor.user,
         organization=actor.organization,
-        may_change_organization=actor.role in MANAGERS,
+        may_change_organization=may_change,
     )
     if request.method == "POST" and form.is_valid():
         services.update_profile(user=actor.user, name=form.cleaned_data["name"])
-        if actor.role in MANAGERS:
+        if may_change:
             services.update_organization(
                 organization=actor.organization,
                 name=form.cleaned_data["organization_name"],
