@@ -1,6 +1,7 @@
-"""The address of the client behind a fixed number of proxies that we trust."""
+"""The address of the client behind a fixed number of proxies that we trust. Nothing else says where a request is from."""
 
-from ipaddress import ip_address
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from django.conf import settings
@@ -20,9 +21,29 @@ def pick_address(remote: str, forwarded_for: str, trusted_proxies: int) -> str:
 
 
 def client_address(request: Any) -> str:
-    """The same for a Django or DRF request; also what django-ratelimit's `RATELIMIT_IP_META_KEY` names."""
+    """The same for a Django or DRF request."""
     meta = request.META
     return pick_address(meta.get("REMOTE_ADDR") or "", meta.get("HTTP_X_FORWARDED_FOR") or "", settings.TRUSTED_PROXIES)
+
+
+def connection_address(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str:
+    """The same for a connection in ASGI's words."""
+    forwarded_for = headers.get(b"x-forwarded-for", b"").decode("latin-1")
+    return pick_address((scope.get("client") or ("",))[0], forwarded_for, settings.TRUSTED_PROXIES)
+
+
+def network_of(address: str) -> str:
+    """An IPv4 address as it is; of IPv6 the /64, since whoever has one address has 2⁶⁴; "unknown" for anything else."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    return str(parsed) if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))
+
+
+def client_network(request: Any) -> str:
+    """Whose bucket a request of nobody in particular draws from."""
+    return network_of(client_address(request))
 
 
 def _normalize(text: str) -> str:

@@ -1,18 +1,18 @@
 """Rate limits: GCRA in one Lua script on Redis time, exact under concurrency, with local buckets when Redis is away.
 
-A bucket of `burst` requests refills evenly at `limit` per `period_seconds`. While Redis does not answer, each process
-allows its share (`limit` / expected processes) by itself: never open, never all denied.
+A bucket of `burst` requests refills evenly at `limit` per `period_seconds`. A request that falls under several limits
+takes one from each of their buckets or, where one is empty, from none. While Redis does not answer, each process allows
+its share (`limit` / expected processes) by itself: never open, never all denied.
 """
 
 import logging
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
-from ipaddress import ip_address, ip_network
 from typing import Any
 
 import redis
@@ -21,35 +21,51 @@ from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from common.address import pick_address
-
 logger = logging.getLogger(__name__)
 
 REDIS_TIMEOUT_SECONDS = 0.2
 BREAK_SECONDS = 1.0  # how long local buckets serve before Redis is asked again
 MAX_LOCAL_BUCKETS = 50_000
 
-# For each key: ARGV holds microseconds per request and the burst. The stored value is the theoretical arrival time,
-# kept within one full bucket of now, so that neither a clock set back nor a lowered limit locks anyone out for longer.
-# On Redis Cluster the keys of one call must share a slot.
+# For each key: ARGV holds microseconds per request and the burst; behind those of all keys, 1 for the last of a group.
+# The stored value is the theoretical arrival time, kept within one full bucket of now, so that neither a clock set back
+# nor a lowered limit locks anyone out for longer. On Redis Cluster the keys of one call must share a slot.
 SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local answer = {}
+local answer, dues, first, fits = {}, {}, 1, true
 for i, key in ipairs(KEYS) do
   local step = tonumber(ARGV[2 * i - 1])
   local room = step * tonumber(ARGV[2 * i])
   local due = tonumber(redis.call('GET', key) or 0)
   due = math.min(math.max(due, now), now + room)
   local allowed = due + step - now <= room
-  if allowed then
-    due = due + step
-    redis.call('SET', key, string.format('%.0f', due), 'PX', math.ceil((due - now) / 1000) + 1000)
-  end
   answer[2 * i - 1] = allowed and 1 or 0
-  answer[2 * i] = due - now
+  dues[i] = due
+  fits = fits and allowed
+  if ARGV[2 * #KEYS + i] == '1' then
+    for j = first, i do
+      if fits then
+        dues[j] = dues[j] + ARGV[2 * j - 1]
+        redis.call('SET', KEYS[j], string.format('%.0f', dues[j]), 'PX', math.ceil((dues[j] - now) / 1000) + 1000)
+      end
+      answer[2 * j] = dues[j] - now
+    end
+    first, fits = i + 1, true
+  end
 end
 return answer
+"""
+# Undoes one taking: KEYS[1], and microseconds per request.
+RETURN_SCRIPT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local due = tonumber(redis.call('GET', KEYS[1]) or 0) - ARGV[1]
+if due > now then
+  redis.call('SET', KEYS[1], string.format('%.0f', due), 'PX', math.ceil((due - now) / 1000) + 1000)
+else
+  redis.call('DEL', KEYS[1])
+end
 """
 _SHA = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
@@ -85,17 +101,37 @@ class Decision:
     remaining: int
     reset_seconds: int  # until the bucket is full again
     retry_after_seconds: int  # until the next request fits; 0 when one fits now
+    retry_after_ms: int = 0
 
     def headers(self) -> dict[str, str]:
-        """IETF `RateLimit` fields, OpenAI's `x-ratelimit-*` and, on a refusal, `Retry-After`."""
-        fields = {
-            "RateLimit-Policy": f'"{self.name}";q={self.limit};w={self.period_seconds}',
-            "RateLimit": f'"{self.name}";r={self.remaining};t={self.reset_seconds}',
-            "x-ratelimit-limit-requests": str(self.limit),
-            "x-ratelimit-remaining-requests": str(self.remaining),
-            "x-ratelimit-reset-requests": f"{self.reset_seconds}s",
-        }
-        return fields if self.allowed else fields | {"Retry-After": str(self.retry_after_seconds)}
+        return headers_of([self])
+
+
+def headers_of(decisions: Sequence[Decision]) -> dict[str, str]:
+    """IETF `RateLimit` fields, which list every limit, the tightest first; of that one OpenAI's `x-ratelimit-*` and,
+    on a refusal, `Retry-After` in both units."""
+    ordered = sorted(decisions, key=_tightness)
+    tightest = ordered[0]
+    fields = {
+        "RateLimit-Policy": ", ".join(f'"{one.name}";q={one.limit};w={one.period_seconds}' for one in ordered),
+        "RateLimit": ", ".join(f'"{one.name}";r={one.remaining};t={one.reset_seconds}' for one in ordered),
+        "x-ratelimit-limit-requests": str(tightest.limit),
+        "x-ratelimit-remaining-requests": str(tightest.remaining),
+        "x-ratelimit-reset-requests": f"{tightest.reset_seconds}s",
+    }
+    if not tightest.allowed:
+        fields["Retry-After"] = str(tightest.retry_after_seconds)
+        fields["retry-after-ms"] = str(tightest.retry_after_ms or tightest.retry_after_seconds * 1000)
+    return fields
+
+
+def tightest_of(decisions: Sequence[Decision]) -> Decision:
+    """The limit that a caller meets first: of refusals the longest, else the one with the fewest requests left."""
+    return min(decisions, key=_tightness)
+
+
+def _tightness(decision: Decision) -> tuple[int, int]:
+    return -decision.retry_after_seconds, decision.remaining
 
 
 class Limiter:
@@ -107,18 +143,32 @@ class Limiter:
 
     def check(self, bucket: Bucket) -> Decision:
         """Take one request from the bucket if there is one."""
+        return self.check_all([bucket])[0]
+
+    def check_all(self, buckets: Sequence[Bucket]) -> list[Decision]:
+        """Take one request from each bucket if all of them have one, else from none."""
         if self._fallback.is_open():
-            return self._fallback.decide([bucket])[0]
-        keys_and_arguments = _pack([bucket])
+            return self._fallback.decide([buckets])[0]
+        keys_and_arguments = _pack([buckets])
         try:
             try:
-                reply = self._redis.evalsha(_SHA, 1, *keys_and_arguments)
+                reply = self._redis.evalsha(_SHA, len(buckets), *keys_and_arguments)
             except NoScriptError:
-                reply = self._redis.eval(SCRIPT, 1, *keys_and_arguments)
+                reply = self._redis.eval(SCRIPT, len(buckets), *keys_and_arguments)
         except (RedisError, OSError) as error:
             self._fallback.open(error)
-            return self._fallback.decide([bucket])[0]
-        return _decide([bucket], reply)[0]
+            return self._fallback.decide([buckets])[0]
+        return _decide([buckets], reply)[0]
+
+    def give_back(self, bucket: Bucket) -> None:
+        """Undo one taking from the bucket: what was counted did not count after all."""
+        if self._fallback.is_open():
+            self._fallback.give_back(bucket)
+            return
+        try:
+            self._redis.eval(RETURN_SCRIPT, 1, "limit:" + bucket.key, bucket.step_us)
+        except (RedisError, OSError) as error:
+            self._fallback.open(error)
 
     def close(self) -> None:
         """Close the connections."""
@@ -133,22 +183,24 @@ class AsyncLimiter:
         self._redis = redis.asyncio.Redis.from_url(redis_url, **_connection_options(retry))
         self._fallback = _Fallback(processes)
 
-    async def check_many(self, buckets: Sequence[Bucket]) -> list[Decision]:
-        """Take one request from each bucket, in order, in one round trip. Made to be the `send` of a batcher."""
-        if not buckets:
+    async def check_many(self, groups: Sequence[Sequence[Bucket]]) -> list[list[Decision]]:
+        """Each group takes one request from each of its buckets or, where one is empty, from none; in order, in one
+        round trip. Made to be the `send` of a batcher."""
+        if not groups:
             return []
         if self._fallback.is_open():
-            return self._fallback.decide(buckets)
-        keys_and_arguments = _pack(buckets)
+            return self._fallback.decide(groups)
+        keys_and_arguments = _pack(groups)
+        count = len(keys_and_arguments) // ARGUMENTS_PER_KEY
         try:
             try:
-                reply = await self._redis.evalsha(_SHA, len(buckets), *keys_and_arguments)
+                reply = await self._redis.evalsha(_SHA, count, *keys_and_arguments)
             except NoScriptError:
-                reply = await self._redis.eval(SCRIPT, len(buckets), *keys_and_arguments)
+                reply = await self._redis.eval(SCRIPT, count, *keys_and_arguments)
         except (RedisError, OSError) as error:
             self._fallback.open(error)
-            return self._fallback.decide(buckets)
-        return _decide(buckets, reply)
+            return self._fallback.decide(groups)
+        return _decide(groups, reply)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -162,24 +214,19 @@ def check(
     return _limiter().check(Bucket(key, limit, period_seconds, burst, name))
 
 
+def check_all(buckets: Sequence[Bucket]) -> list[Decision]:
+    """Take one request from each bucket if all of them have one, else from none."""
+    return _limiter().check_all(buckets)
+
+
+def give_back(bucket: Bucket) -> None:
+    """Undo one taking from the bucket."""
+    _limiter().give_back(bucket)
+
+
 @cache
 def _limiter() -> Limiter:
     return Limiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
-
-
-def client_bucket(meta: Mapping[str, Any], trusted_proxies: int) -> str:
-    """Whose bucket an anonymous request draws from. `meta`: `REMOTE_ADDR` and `HTTP_X_FORWARDED_FOR`, as in WSGI."""
-    address = pick_address(meta.get("REMOTE_ADDR") or "", meta.get("HTTP_X_FORWARDED_FOR") or "", trusted_proxies)
-    return network_of(address)
-
-
-def network_of(address: str) -> str:
-    """An IPv4 address as it is; of IPv6 the /64, since whoever has one address has 2⁶⁴; "unknown" for anything else."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return "unknown"
-    return str(parsed) if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))
 
 
 def _connection_options(retry: Any) -> dict[str, Any]:
@@ -192,21 +239,32 @@ def _connection_options(retry: Any) -> dict[str, Any]:
     }
 
 
-def _pack(buckets: Sequence[Bucket]) -> list[str | int]:
+ARGUMENTS_PER_KEY = 4  # the key itself, microseconds per request, burst, whether its group ends
+
+
+def _pack(groups: Sequence[Sequence[Bucket]]) -> list[str | int]:
+    buckets = [bucket for group in groups for bucket in group]
     packed: list[str | int] = ["limit:" + bucket.key for bucket in buckets]
     for bucket in buckets:
         packed += (bucket.step_us, bucket.size)
+    for group in groups:
+        packed += [0] * (len(group) - 1) + [1]
     return packed
 
 
-def _decide(buckets: Sequence[Bucket], reply: Sequence[int]) -> list[Decision]:
-    return [_decision(bucket, bucket.size, bool(reply[2 * i]), reply[2 * i + 1]) for i, bucket in enumerate(buckets)]
+def _decide(groups: Sequence[Sequence[Bucket]], reply: Sequence[int]) -> list[list[Decision]]:
+    answers = iter(reply)
+    return [
+        [_decision(bucket, bucket.size, bool(next(answers)), backlog_us=next(answers)) for bucket in group]
+        for group in groups
+    ]
 
 
 def _decision(bucket: Bucket, size: int, allowed: bool, backlog_us: int, step_us: int | None = None) -> Decision:
     """backlog_us: how far the theoretical arrival time lies ahead."""
     step = step_us or bucket.step_us
     free_us = size * step - backlog_us
+    wait_us = max(0, step - free_us)
     return Decision(
         name=bucket.name,
         allowed=allowed,
@@ -214,7 +272,8 @@ def _decision(bucket: Bucket, size: int, allowed: bool, backlog_us: int, step_us
         period_seconds=bucket.period_seconds,
         remaining=max(0, free_us // step),
         reset_seconds=math.ceil(backlog_us / 1_000_000),
-        retry_after_seconds=0 if free_us >= step else max(1, math.ceil((step - free_us) / 1_000_000)),
+        retry_after_seconds=math.ceil(wait_us / 1_000_000),
+        retry_after_ms=math.ceil(wait_us / 1_000),
     )
 
 
@@ -234,19 +293,29 @@ class _Fallback:
         self._open_until = time.monotonic() + BREAK_SECONDS
         logger.warning("Redis does not answer (%s); rate limits are local for a moment", type(error).__name__)
 
-    def decide(self, buckets: Sequence[Bucket]) -> list[Decision]:
+    def decide(self, groups: Sequence[Sequence[Bucket]]) -> list[list[Decision]]:
         now = time.monotonic_ns() // 1000
         with self._lock:
-            return [self._take(bucket, now) for bucket in buckets]
+            return [self._take(group, now) for group in groups]
 
-    def _take(self, bucket: Bucket, now: int) -> Decision:
+    def give_back(self, bucket: Bucket) -> None:
+        with self._lock:
+            if bucket.key in self._due:
+                self._due[bucket.key] -= bucket.step_us * self._processes
+
+    def _take(self, group: Sequence[Bucket], now: int) -> list[Decision]:
+        found = [self._look(bucket, now) for bucket in group]
+        fits = all(allowed for *_, allowed in found)
+        decisions = []
+        for bucket, (step, size, due, allowed) in zip(group, found, strict=True):
+            self._due[bucket.key] = due = due + step if fits else due
+            decisions.append(_decision(bucket, size, allowed, due - now, step))
+        while len(self._due) > MAX_LOCAL_BUCKETS:
+            del self._due[next(iter(self._due))]
+        return decisions
+
+    def _look(self, bucket: Bucket, now: int) -> tuple[int, int, int, bool]:
         step = bucket.step_us * self._processes
         size = -(-bucket.size // self._processes)
         due = min(max(self._due.pop(bucket.key, 0), now), now + size * step)
-        allowed = due + step - now <= size * step
-        if allowed:
-            due += step
-        self._due[bucket.key] = due
-        while len(self._due) > MAX_LOCAL_BUCKETS:
-            del self._due[next(iter(self._due))]
-        return _decision(bucket, size, allowed, due - now, step)
+        return step, size, due, due + step - now <= size * step

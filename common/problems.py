@@ -95,6 +95,8 @@ class Problem(Exception):
         if seconds is not None:
             headers["Retry-After"] = str(seconds)
         headers |= self._headers
+        if self.status == 429 and headers["Retry-After"].isdigit():  # OpenAI's clients read the finer one first
+            headers.setdefault("retry-after-ms", f"{headers['Retry-After']}000")
         if self.status in RETRIED_BY_CLIENTS or self.status >= 500:
             wait = headers.get("Retry-After", "0")
             if self.retry == "never" or (wait.isdigit() and int(wait) > SHOULD_RETRY_WITHIN_SECONDS):

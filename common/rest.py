@@ -9,7 +9,7 @@ class Things(APIView):
         return Response(ThingOut(thing).data, status=201)
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from difflib import get_close_matches
 from typing import Any, ClassVar, cast
@@ -24,8 +24,9 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from common import ids, jsonsafe, limiter, money
-from common.policy import Actor, KeyLike, PolicyPermission, actor_of, is_key
+from common import ids, jsonsafe, limiter, limits, money
+from common.limiter import Decision, headers_of
+from common.policy import Actor, PolicyPermission, actor_of
 from common.problems import (
     FieldError,
     InvalidJSON,
@@ -34,7 +35,6 @@ from common.problems import (
     MethodNotAllowed,
     PayloadTooLarge,
     Problem,
-    RateLimited,
     ValidationFailed,
     flatten,
 )
@@ -309,9 +309,9 @@ class APIView(views.APIView):
     max_body_bytes: ClassVar[int] = MAX_BODY_BYTES
     query: ClassVar[type[Query] | Mapping[str, type[Query]]] = Query  # one class stands for GET alone
     problems: ClassVar[tuple[type[Problem], ...]] = ()  # of this view's own, for the reference
-    auth_rate: ClassVar[bool] = False  # sign-up and login: the stricter limit, by address alone
 
     params: dict[str, Any]  # the query parameters, validated
+    decisions: Sequence[Decision] = ()  # of the rate limits that this request fell under
 
     @property
     def actor(self) -> Actor:
@@ -326,30 +326,20 @@ class APIView(views.APIView):
         self.format_kwarg = None
         renderer, media_type = self.perform_content_negotiation(request)
         request.accepted_renderer, request.accepted_media_type = renderer, media_type
-        self._rate_headers: dict[str, str] = {}
-        if self.auth_rate:
-            self.limit_rate("auth", _address(request), settings.AUTH_RATE_PER_MINUTE)
         try:
             self.perform_authentication(request)
         except Exception:
-            if not self.auth_rate:  # guesses count too
-                self.limit_rate("api", _address(request), settings.API_RATE_PER_MINUTE)
+            self._count(limits.buckets_of(request, is_authenticated=False))  # guesses count too
             raise
-        if not self.auth_rate:
-            self.limit_rate("api", _subject(request), settings.API_RATE_PER_MINUTE)
+        self._count(limits.buckets_of(request))
         self.check_permissions(request)
         self.params = self.read_query(request)
         _measure_chunked_body(request._request, self.max_body_bytes)
 
-    def limit_rate(self, name: str, subject: str, per_minute: int) -> None:
-        """Take one request from the subject's bucket; raises RateLimited."""
-        decision = limiter.check(f"{name}:{subject}", per_minute, name=name)
-        self._rate_headers = {k: v for k, v in decision.headers().items() if k.startswith("RateLimit")}
-        if not decision.allowed:
-            raise RateLimited(
-                f"At most {per_minute} requests a minute.",
-                retry_after_seconds=decision.retry_after_seconds,
-            )
+    def _count(self, buckets: list[limiter.Bucket]) -> None:
+        """Take one request from each bucket; raises RateLimited."""
+        self.decisions = limiter.check_all(buckets)
+        limits.require(self.decisions)
 
     def read_query(self, request: Request) -> dict[str, Any]:
         """The declared query parameters of this method. Raises InvalidParameter for any other."""
@@ -378,8 +368,9 @@ class APIView(views.APIView):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
-        for name, value in getattr(self, "_rate_headers", {}).items():
-            response.headers.setdefault(name, value)
+        if self.decisions:
+            for name, value in headers_of(self.decisions).items():
+                response.headers.setdefault(name, value)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
@@ -423,16 +414,3 @@ def _measure_chunked_body(request: HttpRequest, max_bytes: int) -> None:
     raw = request.read(max_bytes + 1)
     request._body = raw
     request.META["CONTENT_LENGTH"] = str(len(raw))
-
-
-def _address(request: Request) -> str:
-    return f"address:{limiter.client_bucket(request.META, settings.TRUSTED_PROXIES)}"
-
-
-def _subject(request: Request) -> str:
-    """Whose bucket a request draws from: its key's, its user's, else its address's."""
-    if is_key(request.auth):
-        return f"key:{cast(KeyLike, request.auth).id}"
-    if request.user is not None and request.user.is_authenticated:
-        return f"user:{request.user.pk}"
-    return _address(request)

@@ -400,7 +400,16 @@ VARIABLES: tuple[Variable, ...] = (
         "API_RATE_PER_MINUTE",
         "whole number from 1",
         "600",
-        "Requests in a minute that one caller may send to /api, and a key's limit where it has none of its own.",
+        "Requests in a minute that one key, person or unknown address may send; of a key, where it has no number of "
+        "its own. Searches may be half as many, files a twentieth.",
+    ),
+    Variable(
+        _LIMITS,
+        "ORGANIZATION_RATE_PER_MINUTE",
+        "whole number from 1",
+        None,
+        "Requests in a minute that all keys and people of one organization together may send, where staff set no other "
+        "number. Default: ten times API_RATE_PER_MINUTE.",
     ),
     Variable(
         _LIMITS,

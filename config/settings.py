@@ -44,6 +44,8 @@ PUBLISH_APPROVAL = values.PUBLISH_APPROVAL
 
 AUTH_RATE_PER_MINUTE = values.AUTH_RATE_PER_MINUTE
 API_RATE_PER_MINUTE = values.API_RATE_PER_MINUTE
+ORGANIZATION_RATE_PER_MINUTE = values.ORGANIZATION_RATE_PER_MINUTE or 10 * API_RATE_PER_MINUTE
+LIMITS_TABLE = "config.limits.ROUTES"
 GATEWAY_UPSTREAM_TIMEOUT_SECONDS = values.GATEWAY_UPSTREAM_TIMEOUT_SECONDS
 LIMITER_PROCESSES = values.LIMITER_PROCESSES
 TRUSTED_PROXIES = values.TRUSTED_PROXIES
@@ -84,6 +86,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "observability.middleware.RequestMiddleware",
+    "common.limits.LimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

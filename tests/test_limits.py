@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from common.limiter import BREAK_SECONDS, AsyncLimiter, Bucket, Limiter
+from common.limiter import BREAK_SECONDS, AsyncLimiter, Bucket, Limiter, tightest_of
 from config.servers import Valkey
 
 
@@ -34,6 +34,11 @@ async def async_limiter(valkey):
     limiter = AsyncLimiter(valkey.url())
     yield limiter
     await limiter.close()
+
+
+async def check_each(limiter, buckets):
+    """Each bucket by itself, in one round trip."""
+    return [group[0] for group in await limiter.check_many([(bucket,) for bucket in buckets])]
 
 
 def _hammer(url, attempts, threads, barrier, admitted):
@@ -60,7 +65,7 @@ def test_three_processes_admit_exactly_the_limit(valkey):
 async def test_one_round_trip_decides_for_many_keys_in_order(async_limiter):
     slow = Bucket("slow", limit=2, period_seconds=100, name="key")
     buckets = [slow, Bucket("fast", limit=1000, period_seconds=100), slow, slow]
-    first, fast, second, third = await async_limiter.check_many(buckets)
+    first, fast, second, third = await check_each(async_limiter, buckets)
     assert (first.allowed, first.remaining, first.reset_seconds, first.retry_after_seconds) == (True, 1, 50, 0)
     assert (fast.allowed, fast.remaining, fast.reset_seconds) == (True, 999, 1)
     assert (second.allowed, second.remaining, second.reset_seconds) == (True, 0, 100)
@@ -68,11 +73,41 @@ async def test_one_round_trip_decides_for_many_keys_in_order(async_limiter):
     assert third.name == "key"
 
 
+@pytest.mark.parametrize("where", ["redis", "local"])
+async def test_who_falls_under_two_limits_takes_from_both_or_from_none(valkey, async_limiter, where):
+    limiter = async_limiter if where == "redis" else AsyncLimiter("redis://127.0.0.1:1/0")
+    key, other = (Bucket(name, limit=2, period_seconds=600, name="key") for name in ("key", "other"))
+    organization = Bucket("organization", limit=3, period_seconds=600, name="organization")
+    groups = [(key, organization)] * 3 + [(other, organization)] * 2
+    decided = await limiter.check_many(groups)
+    assert [[decision.allowed for decision in group] for group in decided] == [
+        [True, True],
+        [True, True],
+        [False, True],  # and nothing is taken from the organization
+        [True, True],
+        [True, False],  # and nothing is taken from the key
+    ]
+    assert [group[1].remaining for group in decided] == [2, 1, 1, 0, 0]
+    assert decided[4][0].remaining == 1
+    assert tightest_of(decided[3]).name == tightest_of(decided[4]).name == "organization"
+    await limiter.close()
+
+
+@pytest.mark.parametrize("where", ["redis", "local"])
+def test_what_did_not_count_is_given_back(valkey, limiter, where):
+    front = limiter if where == "redis" else Limiter("redis://127.0.0.1:1/0")
+    bucket = Bucket("guess", limit=2, period_seconds=600)
+    for _ in range(5):
+        assert front.check(bucket).allowed
+        front.give_back(bucket)
+    assert [front.check(bucket).allowed for _ in range(3)] == [True, True, False]
+
+
 async def test_both_fronts_share_the_buckets_and_leave_nothing_behind(valkey, limiter, async_limiter):
     bucket = Bucket("shared", limit=2, period_seconds=600)
-    assert (await async_limiter.check_many([bucket]))[0].allowed
+    assert (await check_each(async_limiter, [bucket]))[0].allowed
     assert limiter.check(bucket).allowed
-    assert not (await async_limiter.check_many([bucket]))[0].allowed
+    assert not (await check_each(async_limiter, [bucket]))[0].allowed
     with redis.Redis.from_url(valkey.url()) as client:
         assert [client.pttl(key) > 0 for key in client.scan_iter()] == [True]
 
@@ -118,7 +153,7 @@ def test_a_flushed_script_cache_does_not_matter(valkey, limiter):
 @pytest.mark.parametrize("outage", ["killed", "frozen", "password"])
 async def test_an_outage_neither_opens_nor_closes_the_door(valkey, limiter, async_limiter, outage, caplog):
     bucket = Bucket("outage", limit=20, period_seconds=600)
-    assert (await async_limiter.check_many([bucket]))[0].allowed
+    assert (await check_each(async_limiter, [bucket]))[0].allowed
     assert limiter.check(bucket).allowed
 
     pid = valkey.process.pid
@@ -135,7 +170,7 @@ async def test_an_outage_neither_opens_nor_closes_the_door(valkey, limiter, asyn
     decisions = []
     for _ in range(60):
         started = time.monotonic()
-        decisions += await async_limiter.check_many([bucket])
+        decisions += await check_each(async_limiter, [bucket])
         slowest = max(slowest, time.monotonic() - started)
     assert sum(decision.allowed for decision in decisions) == 20  # the local bucket, once
     assert sum(limiter.check(bucket).allowed for _ in range(60)) == 20
@@ -152,10 +187,10 @@ async def test_an_outage_neither_opens_nor_closes_the_door(valkey, limiter, asyn
     await asyncio.sleep(BREAK_SECONDS * 1.2)
     back = Bucket("back", limit=1000, period_seconds=1000)
     for _ in range(2):  # the first may find out that its connection is dead
-        await async_limiter.check_many([back])
+        await check_each(async_limiter, [back])
         limiter.check(back)
         await asyncio.sleep(BREAK_SECONDS * 1.2)
-    await async_limiter.check_many([back])
+    await check_each(async_limiter, [back])
     limiter.check(back)
     with redis.Redis.from_url(valkey.url()) as client:
         assert client.exists("limit:back")

@@ -1,7 +1,7 @@
 import pytest
 from django.test import RequestFactory
 
-from common.address import client_address, pick_address
+from common.address import client_address, client_network, connection_address, network_of, pick_address
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,28 @@ def test_a_request_carries_both(settings):
     request = RequestFactory().get("/", headers={"x-forwarded-for": "198.51.100.7"}, REMOTE_ADDR="192.0.2.1")
 
     assert client_address(request) == "198.51.100.7"
+    assert client_network(request) == "198.51.100.7"
+
+
+def test_a_connection_of_the_gateway_is_read_alike(settings):
+    settings.TRUSTED_PROXIES = 1
+    headers = {b"x-forwarded-for": b"203.0.113.9, 2001:db8::5"}
+
+    assert connection_address({"client": ("192.0.2.1", 4711)}, headers) == "2001:db8::5"
+    assert connection_address({"client": ("192.0.2.1", 4711)}, {}) == "192.0.2.1"
+    assert connection_address({"client": None}, {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "unknown"),
+        ("nonsense", "unknown"),
+    ],
+)
+def test_who_owns_an_ipv6_network_has_one_bucket(address, network):
+    assert network_of(address) == network

@@ -125,7 +125,7 @@ class TestHeaders:
     def test_a_wait_stands_in_the_header_and_in_the_document(self):
         problem = RateLimited(retry_after_seconds=7)
 
-        assert problem.headers == {"Retry-After": "7"}
+        assert problem.headers == {"Retry-After": "7", "retry-after-ms": "7000"}
         assert problems.document(problem, "")["retry_after_seconds"] == 7
 
     def test_a_wait_that_clients_do_not_sit_out_forbids_the_retry(self):

@@ -13,6 +13,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.response import Response
 
 from common import ids, rest
+from common.limits import Route
 from common.policy import Policy
 from common.problems import InvalidCredentials, InvalidParameter
 from common.rest import APIView, Query, Serializer
@@ -77,7 +78,6 @@ class Broken(APIView):
 
 class Login(APIView):
     authentication_classes = ()
-    auth_rate = True
 
     def post(self, request):
         return Response({})
@@ -103,6 +103,10 @@ ACCESS = {
     "login": Policy.public(),
     "mine": Policy.signed_in(),
 }
+ROUTES = {
+    "login": Route("auth", "AUTH_RATE_PER_MINUTE", by_network=True),
+    "v1-*": Route("dear", share=2, when=lambda request: "limit" in request.GET),
+}
 handler500 = "observability.views.server_error"
 
 
@@ -110,6 +114,7 @@ handler500 = "observability.views.server_error"
 def site(settings):
     settings.ROOT_URLCONF = __name__
     settings.ACCESS_TABLE = f"{__name__}.ACCESS"
+    settings.LIMITS_TABLE = f"{__name__}.ROUTES"
     settings.ACTOR_RESOLVER = f"{__name__}.resolve_membership"
     settings.API_RATE_PER_MINUTE = settings.AUTH_RATE_PER_MINUTE = 10_000
 
@@ -404,11 +409,48 @@ class TestRate:
         first, second, third = (client.get("/api/things", headers=headers) for _ in range(3))
 
         assert [first.status_code, second.status_code, third.status_code] == [200, 200, 429]
-        assert first["RateLimit-Policy"] == '"api";q=2;w=60'
-        assert first["RateLimit"].startswith('"api";r=1;t=')
-        assert third["RateLimit"].startswith('"api";r=0;t=')
+        assert first["RateLimit-Policy"] == '"person";q=2;w=60'
+        assert first["RateLimit"].startswith('"person";r=1;t=')
+        assert first["x-ratelimit-limit-requests"] == "2"
+        assert third["RateLimit"].startswith('"person";r=0;t=')
+        assert third["x-ratelimit-remaining-requests"] == "0"
         assert int(third["Retry-After"]) in range(1, 31)
+        assert int(third["retry-after-ms"]) in range(1, 30_001)
         assert third.json()["code"] == "rate_limited"
+        assert third.json()["limit_source"] == "person"
+        assert (third.json()["limit"], third.json()["period_seconds"]) == (2, 60)
+        assert "2 requests a minute" in third.json()["detail"]
+
+    def test_dear_addresses_have_a_limit_of_their_own_beside_it(self, client, settings):
+        settings.API_RATE_PER_MINUTE = 4
+        headers = {"x-test-user": f"ada-{ids.uuid7()}"}
+
+        answers = [client.get("/v1/things?limit=1", headers=headers) for _ in range(3)]
+        cheap = client.get("/v1/things", headers=headers)
+
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert answers[0]["RateLimit-Policy"] == '"dear";q=2;w=60, "person";q=4;w=60'
+        assert answers[2].json()["error"]["limit_source"] == "dear"
+        assert (cheap.status_code, cheap["RateLimit-Policy"]) == (200, '"person";q=4;w=60')
+        assert cheap["RateLimit"].startswith('"person";r=1;'), "what was refused took nothing"
+
+    @pytest.mark.parametrize(
+        ("address", "network"),
+        [("/api/nowhere", "192.0.2.1"), ("/v1/nowhere", "192.0.2.2"), ("/api/things", "192.0.2.3")],
+    )
+    def test_what_no_view_counted_draws_from_the_network(self, client, settings, address, network):
+        settings.API_RATE_PER_MINUTE = 2
+        headers = {"REMOTE_ADDR": network}
+
+        answers = [client.delete(address, **headers) for _ in range(3)]
+
+        assert [answer.status_code for answer in answers][1:] == [answers[0].status_code, 429]
+        assert answers[0].status_code in (404, 405)
+        for answer in answers:
+            assert answer["RateLimit-Policy"] == '"network";q=2;w=60'
+            assert answer["x-ratelimit-limit-requests"] == "2"
+        assert answers[2]["Retry-After"]
+        assert ("error" in answers[2].json()) == address.startswith("/v1")
 
     def test_another_person_has_a_bucket_of_their_own(self, client, settings):
         settings.API_RATE_PER_MINUTE = 1

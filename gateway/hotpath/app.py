@@ -19,10 +19,11 @@ from django.conf import settings
 from accounts.services import find_bearer, resolve_actor
 from apikeys.errors import IPNotAllowed, KeyExpired, KeyMalformed, KeyRevoked, KeyUnknown
 from apikeys.services import candidate_digests
-from common.address import pick_address
+from common.address import connection_address, network_of
 from common.ids import decode, encode, uuid7
 from common.jsonsafe import UnsafeJSON, loads
-from common.limiter import Decision
+from common.limiter import Decision, headers_of
+from common.limits import bucket_of_network
 from common.problems import (
     CONTENT_TYPE,
     BadRequestProblem,
@@ -32,6 +33,7 @@ from common.problems import (
     NotAuthenticated,
     PayloadTooLarge,
     Problem,
+    RateLimited,
     UnsupportedMediaType,
     ValidationFailed,
     document,
@@ -105,11 +107,11 @@ class Exchange:
         self._path: str = scope["path"]
         self._method: str = scope["method"]
         self._headers = read_headers(scope["headers"])
-        self._remote = (scope.get("client") or ("",))[0]
+        self._address = connection_address(scope, self._headers)
         self._id = uuid7()
         self._request_id = encode("req", self._id)
         self._has_started = False
-        self._rate: Decision | None = None
+        self._rates: list[Decision] = []
 
     @property
     def _is_v1(self) -> bool:
@@ -119,7 +121,7 @@ class Exchange:
         try:
             await self._serve()
         except Problem as problem:
-            await self._refuse(problem)
+            await self._refuse(await self._counted(problem))
         except asyncio.CancelledError:  # the process ends, and with this answer the task does
             await self._refuse(GatewayStopped())
         except Exception:
@@ -131,7 +133,7 @@ class Exchange:
             raise MethodNotAllowed("Models are called with POST.", headers={"Allow": "POST"})
         gateway = await running_gateway()
         caller = await self._authenticate(gateway)
-        self._rate = await gateway.check_rate(caller)
+        self._rates = await gateway.check_rate(caller.buckets)
         raw = await self._read_body()
         body = parse_body(raw) if len(raw) <= PARSED_ASIDE_BYTES else await asyncio.to_thread(parse_body, raw)
         listing = await gateway.find_listing(self._model_name(body), caller)
@@ -162,8 +164,7 @@ class Exchange:
             raise KeyRevoked("This secret was replaced by a rotation, and the time of overlap has ended.")
         if caller.expires is not None and caller.expires <= now:
             raise KeyExpired()
-        forwarded = self._headers.get(b"x-forwarded-for", b"").decode("latin-1")
-        if not caller.may_come_from(pick_address(self._remote, forwarded, settings.TRUSTED_PROXIES)):
+        if not caller.may_come_from(self._address):
             raise IPNotAllowed()
         gateway.note_use(caller)
         return caller
@@ -261,7 +262,18 @@ class Exchange:
 
     def _own_headers(self) -> dict[str, str]:
         own = {"x-request-id": self._request_id, "x-content-type-options": "nosniff"}
-        return own | (self._rate.headers() if self._rate else {})
+        return own | (headers_of(self._rates) if self._rates else {})
+
+    async def _counted(self, problem: Problem) -> Problem:
+        """What is refused before anybody is known draws from the network that it came from: guesses count too."""
+        if self._rates or isinstance(problem, RateLimited | GatewayElsewhere):
+            return problem
+        try:
+            gateway = await running_gateway()
+            self._rates = await gateway.check_rate([bucket_of_network(network_of(self._address))])
+        except Problem as other:
+            return other
+        return problem
 
     async def _refuse(self, problem: Problem) -> None:
         if self._has_started:  # too late for a status: the connection ends without its last chunk

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import psycopg_pool
@@ -15,11 +15,11 @@ from django.conf import settings
 from apikeys.services import touch_keys
 from common.ids import encode
 from common.limiter import AsyncLimiter, Bucket, Decision
+from common.limits import require
 from common.outbound import Door, OutboundError
 from common.problems import (
     MissingScope,
     Problem,
-    RateLimited,
     RoleRequired,
     ServiceUnavailable,
 )
@@ -72,7 +72,7 @@ class Gateway:
         self.money = Money(settings.DATABASE_URL)
         self.door = Door()
         self._limiter = AsyncLimiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
-        self._limits: Batcher[Bucket, Decision] = Batcher(self._limiter.check_many)
+        self._limits: Batcher[Sequence[Bucket], list[Decision]] = Batcher(self._limiter.check_many)
         self._open: dict[UUID, float] = {}
         self._used_keys: set[UUID] = set()
         self._sweeps: list[asyncio.Task[None]] = []
@@ -101,15 +101,14 @@ class Gateway:
 
     # --- The steps of a call ---
 
-    async def check_rate(self, caller: Caller) -> Decision:
-        """Raises RateLimited. Before anything is reserved."""
+    async def check_rate(self, buckets: Sequence[Bucket]) -> list[Decision]:
+        """Take one request from each bucket, all in one round trip. Raises RateLimited. Before anything is reserved."""
         try:
-            decision = await self._limits(Bucket(caller.rate_key, caller.rate_limit, name="key"))
+            decisions = await self._limits(buckets)
         except QueueFull:
             raise ServiceUnavailable("The gateway is busy beyond what it queues.", retry_after_seconds=1) from None
-        if not decision.allowed:
-            raise RateLimited(headers=decision.headers(), retry_after_seconds=decision.retry_after_seconds)
-        return decision
+        require(decisions)
+        return decisions
 
     async def find_listing(self, name: UUID | str, caller: Caller) -> Listing:
         """The model of that id or slug, if the caller may see and call it. Raises the problem that says why not."""

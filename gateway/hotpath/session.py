@@ -27,7 +27,7 @@ async def admit(
     """The call, if this person may make it now for this organization. Raises the problem that says why not."""
     gateway = await running_gateway()
     caller = await gateway.snapshots.caller_of_person((organization_id, user_id))
-    await gateway.check_rate(caller)
+    await gateway.check_rate(caller.buckets)
     listing = await gateway.find_listing(ai_model_id, caller)
     return gateway, Call(caller, listing, kind, body, size, id=id)
 

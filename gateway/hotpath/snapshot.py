@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import psycopg
-from django.conf import settings
 from jsonschema_rs import Draft202012Validator
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -24,6 +23,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from accounts.models import Budget, Organization
 from apikeys.models import scopes_of_role
 from billing.services import ensure_account
+from common.limiter import Bucket
+from common.limits import bucket_of_organization, bucket_of_person, buckets_of_key
 from common.problems import FieldError, ServiceUnavailable
 from common.sealing import SealError
 from gateway.errors import ModelNotCallable
@@ -85,15 +86,11 @@ class Caller:
     scopes: frozenset[str] = frozenset()
     allowed_models: frozenset[UUID] = frozenset()
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    rate_limit: int = 0  # calls a minute
+    buckets: tuple[Bucket, ...] = ()  # the key's or person's, and the organization's
     budget_ids: tuple[UUID, ...] = ()
     is_revoked: bool = False
     expires: float | None = None
     overlap_ends: float | None = None  # the secret that was used is the one before a rotation
-
-    @property
-    def rate_key(self) -> str:
-        return f"key:{self.api_key_id}" if self.api_key_id else f"organization:{self.organization_id}"
 
     def may_come_from(self, address: str) -> bool:
         if not self.allowed_networks:
@@ -151,7 +148,7 @@ class Listing:
 
 
 PERSON = """
-SELECT m.role
+SELECT m.role, o.rate_limit AS organization_limit
   FROM accounts_membership m
   JOIN accounts_organization o ON o.id = m.organization_id
   JOIN accounts_user u ON u.id = m.user_id
@@ -167,6 +164,7 @@ BUDGET = 'SELECT id, subject_kind, purpose, ends_at, "limit", spent, held FROM a
 
 KEY = """
 SELECT k.id, k.organization_id, k.user_id, k.mode, k.permissions, k.allowed_models, k.allowed_ips, k.rate_limit, m.role,
+       o.rate_limit AS organization_limit,
        k.revoked_at IS NOT NULL OR NOT u.is_active OR o.closed_at IS NOT NULL OR m.role IS NULL AS is_revoked,
        extract(epoch FROM k.expires_at - clock_now())::float AS expires_in,
        CASE WHEN k.digest = ANY(%(digests)s) THEN NULL
@@ -243,7 +241,7 @@ class Snapshots:
             scopes=frozenset(row["permissions"]) & scopes_of_role(row["role"]) if row["role"] else frozenset(),
             allowed_models=frozenset(row["allowed_models"]),
             allowed_networks=tuple(ip_network(cidr, strict=False) for cidr in row["allowed_ips"]),
-            rate_limit=row["rate_limit"] or settings.API_RATE_PER_MINUTE,
+            buckets=buckets_of_key(row["id"], row["rate_limit"], row["organization_id"], row["organization_limit"]),
             budget_ids=await self._budgets(row["organization_id"], row["id"]),
             is_revoked=row["is_revoked"],
             expires=None if row["expires_in"] is None else now + row["expires_in"],
@@ -254,11 +252,12 @@ class Snapshots:
         """ids: the organization that pays and the person. Without a membership there nothing is allowed."""
         organization_id, user_id = ids
         rows = await self._rows(PERSON, ids)
+        limit = rows[0]["organization_limit"] if rows else None
         return Caller(
             organization_id=organization_id,
             user_id=user_id,
             scopes=scopes_of_role(rows[0]["role"]) if rows else frozenset(),
-            rate_limit=settings.API_RATE_PER_MINUTE,
+            buckets=(bucket_of_person(user_id), bucket_of_organization(organization_id, limit)),
             budget_ids=await self._budgets(organization_id) if rows else (),
         )
 
