@@ -456,6 +456,21 @@ VARIABLES: tuple[Variable, ...] = (
         in_debug="console",
     ),
     Variable(_LOGS, "LOG_LEVEL", "log level", "INFO", "The lowest level that is written."),
+    Variable(
+        _LOGS,
+        "REQUEST_LOG_DAYS",
+        "whole number from 1",
+        "30",
+        "How many days the request log keeps: a row for each request to the API, without bodies.",
+    ),
+    Variable(
+        _LOGS,
+        "AUDIT_ANCHOR_FILE",
+        "text",
+        "",
+        "Where the audit log's head is kept each minute, so that a cut end is found; a relative path starts at the "
+        "project's folder. Best on another machine. By default it is in the worker's output alone.",
+    ),
     Variable(_STRIPE, "STRIPE_LIVE_SECRET_KEY", "text", "", "Secret key of the live Stripe account.", secret=True),
     Variable(_STRIPE, "STRIPE_TEST_SECRET_KEY", "text", "", "Secret key of the Stripe test account.", secret=True),
     Variable(_STRIPE, "STRIPE_LIVE_MODE", "true or false", "false", "Whether the live account is used."),

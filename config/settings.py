@@ -346,5 +346,9 @@ USE_I18N = USE_TZ = True
 
 LOG_FORMAT = values.LOG_FORMAT
 LOG_LEVEL = values.LOG_LEVEL
+REQUEST_LOG_DAYS = values.REQUEST_LOG_DAYS
+REQUEST_LOG_THREAD = True  # writes the rows that requests leave behind
+AUDIT_ANCHOR_FILE = BASE_DIR / values.AUDIT_ANCHOR_FILE if values.AUDIT_ANCHOR_FILE else None
+AUDIT_REFUSES_SECRETS = False  # they are masked, and the mask is logged as an error
 LOGGING = logs.config(LOG_FORMAT, LOG_LEVEL)
 logs.configure()

@@ -214,6 +214,7 @@ class Supervisor:
             "OUTBOUND_ALLOWED_NETWORKS": models_url.removeprefix("http://").replace(":", "/32:"),
             "OUTBOUND_ALLOW_HTTP": "true",
             "LOG_FORMAT": "console",
+            "AUDIT_ANCHOR_FILE": str(self.var.path / "audit-anchors.jsonl"),
             **self.var.load_secrets(),
         }
         if "EMAIL_URL" not in self.given:  # real mail is nobody's to read

@@ -2,6 +2,7 @@
 
 from observability.services import health
 from observability.services.audit import changes, record
+from observability.services.chain import export_audit_head, read_anchors, stored_links, verify_chain, verify_links
 from observability.services.context import (
     Caller,
     RequestContext,
@@ -28,7 +29,12 @@ __all__ = [
     "current_client",
     "current_request",
     "end_request",
+    "export_audit_head",
     "health",
+    "read_anchors",
     "record",
     "shorten",
+    "stored_links",
+    "verify_chain",
+    "verify_links",
 ]

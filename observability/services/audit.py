@@ -112,7 +112,7 @@ def _scrub(name: str, value: Any) -> Any:
 
 
 def _hide(name: str) -> str:
-    if getattr(settings, "AUDIT_REFUSES_SECRETS", False):
+    if settings.AUDIT_REFUSES_SECRETS:
         raise SecretInAudit(f"{name or 'a value'} looks like a secret")
     logger.error("secret_in_audit", field=name)
     return HIDDEN
