@@ -13,7 +13,6 @@ from rest_framework.authentication import BaseAuthentication
 
 from accounts import services
 from common.problems import MalformedCredentials
-from common.sealing import open_sealed, seal
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -107,8 +106,6 @@ class AccountAdapter(DefaultAccountAdapter):
 class MFAAdapter(DefaultMFAAdapter):
     """The secrets of second factors are sealed; the database alone does not give them away."""
 
-    CONTEXT = "mfa.authenticator"
-
     error_messages = DefaultMFAAdapter.error_messages | {
         "add_email_blocked": _("With two-factor authentication on, no address can be added. Turn it off first."),
         "cannot_delete_authenticator": _("Two-factor authentication cannot be turned off."),
@@ -118,10 +115,10 @@ class MFAAdapter(DefaultMFAAdapter):
     }
 
     def encrypt(self, text: str) -> str:
-        return seal(text.encode(), self.CONTEXT).hex()
+        return services.hold_secret(text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        return open_sealed(bytes.fromhex(encrypted_text), self.CONTEXT).decode()
+        return services.open_secret(encrypted_text)
 
 
 class ResetTokens:

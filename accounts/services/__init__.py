@@ -6,7 +6,7 @@ from accounts.services.closing import Obstacle, close_organization, end_organiza
 from accounts.services.codes import claim_code, is_reset_token_of, issue_code
 from accounts.services.developers import grant_developer_role, request_developer_role, withdraw_developer_role
 from accounts.services.digests import fingerprint
-from accounts.services.factors import remove_second_factor
+from accounts.services.factors import hold_secret, open_secret, remove_second_factor, reseal_factors
 from accounts.services.invitations import (
     accept_invitation,
     decline_invitation,
@@ -47,7 +47,16 @@ from accounts.services.registration import (
     verify_email,
 )
 from accounts.services.rights import find_membership, require_right
-from accounts.services.tokens import AccessToken, TokenPair, close_family, find_bearer, open_family, revoke_all, rotate
+from accounts.services.tokens import (
+    AccessToken,
+    TokenPair,
+    close_family,
+    find_bearer,
+    open_family,
+    reseal_tokens,
+    revoke_all,
+    rotate,
+)
 
 __all__ = [
     "MAX_SLUG",
@@ -79,6 +88,7 @@ __all__ = [
     "find_owner",
     "fingerprint",
     "grant_developer_role",
+    "hold_secret",
     "invite_member",
     "is_claimed",
     "is_reset_token_of",
@@ -93,6 +103,7 @@ __all__ = [
     "obstacles_to_closing",
     "open_account",
     "open_family",
+    "open_secret",
     "profile_of",
     "prune_codes",
     "register_user",
@@ -102,6 +113,8 @@ __all__ = [
     "request_password_reset",
     "require_right",
     "resend_invitation",
+    "reseal_factors",
+    "reseal_tokens",
     "reset_password",
     "resolve_actor",
     "revoke_all",

@@ -28,7 +28,7 @@ from accounts.services.digests import all_digests, digest
 from accounts.services.events import record_about
 from common.clock import ClockNow, now
 from common.ids import decode, encode
-from common.sealing import SealError, open_sealed, seal
+from common.sealing import SealError, open_sealed, reseal_column, seal
 
 ACCESS_LIFETIME: timedelta = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"]
 REFRESH_LIFETIME = timedelta(days=30)  # from the last rotation
@@ -196,6 +196,11 @@ def prune_families() -> int:
     live = RefreshToken.objects.filter(family=OuterRef("pk"))
     changed += RefreshFamily.objects.filter(Q(revoked_at__lt=at - KEEP_REVOKED) | ~Exists(live)).delete()[0]
     return changed
+
+
+def reseal_tokens() -> int:
+    """Bring the sealed successors under the current key-encryption key. Returns how many changed. Raises SealError."""
+    return reseal_column(RefreshToken.objects.all(), "sealed", lambda token: _seal_context(token.pk))
 
 
 def _claim(hashes: list[bytes]) -> tuple[UUID, UUID] | None:

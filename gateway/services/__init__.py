@@ -1,7 +1,15 @@
 """What the gateway writes: endpoints, and the two moves of money around a call."""
 
 from gateway.services.calls import check_books, create_partitions, settle_orphans
-from gateway.services.endpoints import set_endpoint, signing_key_of
+from gateway.services.endpoints import reseal_endpoints, set_endpoint, signing_key_of
 from gateway.services.measurements import measure_models
 
-__all__ = ["check_books", "create_partitions", "measure_models", "set_endpoint", "settle_orphans", "signing_key_of"]
+__all__ = [
+    "check_books",
+    "create_partitions",
+    "measure_models",
+    "reseal_endpoints",
+    "set_endpoint",
+    "settle_orphans",
+    "signing_key_of",
+]

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from common.outbound import OutboundRefused, check_url, origin_of
 from common.problems import FieldError, ValidationFailed
-from common.sealing import open_sealed, seal
+from common.sealing import open_sealed, reseal_column, seal
 from gateway.errors import EndpointRefused
 from gateway.models import Endpoint
 from marketplace.models import AIModel
@@ -137,6 +137,15 @@ def target_of_row(row: Mapping[str, Any]) -> Target:
         timeout_seconds=row["timeout_seconds"],
         max_cost_nano=row["max_cost_nano"],
     )
+
+
+def reseal_endpoints() -> int:
+    """Bring the secrets of endpoints under the current key-encryption key. Returns how many changed."""
+    secrets = reseal_column(
+        Endpoint.objects.all(), "sealed_secret", lambda endpoint: _secret_context(endpoint.id, endpoint.url)
+    )
+    keys = reseal_column(Endpoint.objects.all(), "sealed_signing_key", lambda endpoint: _signing_context(endpoint.id))
+    return secrets + keys
 
 
 def pointer_error(pointer: str, detail: str, code: str = "invalid") -> FieldError:
