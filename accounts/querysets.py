@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import BaseUserManager
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Count, F, Q
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -50,6 +50,12 @@ class MembershipQuerySet(models.QuerySet):
         """Their places in organizations that are open, the personal one first, then by name."""
         found = self.filter(user=user, organization__closed_at=None).select_related("organization")
         return found.order_by(F("organization__personal_owner").asc(nulls_last=True), "organization__name", "id")
+
+    def with_keys(self, at: datetime) -> MembershipQuerySet:
+        """With `keys`: how many that work each of them made there. They belong to an app above this one."""
+        theirs = Q(user__api_keys__organization=F("organization"), user__api_keys__revoked_at=None)
+        works = Q(user__api_keys__expires_at=None) | Q(user__api_keys__expires_at__gt=at)
+        return self.annotate(keys=Count("user__api_keys", filter=theirs & works))
 
     def owners(self) -> MembershipQuerySet:
         return self.filter(role="owner")

@@ -20,6 +20,15 @@ EVERY_FACT = {
     "to_email": "new@example.org",
     "deleted_email": "gone@example.org",
     "email": "unknown@example.org",
+    "organization": "Engines",
+    "inviter": "Ada <b>Lovelace</b>",
+    "role": "Developer",
+    "until": "2026-11-30",
+    "url": "https://site.example/invitations",
+    "member": "Greta",
+    "address": "greta@example.org",
+    "new_owner": "Hans",
+    "former_owner": "Olga",
 }
 KINDS = sorted(
     path.name.removesuffix(".subject.txt")
