@@ -12,7 +12,9 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
 
 from accounts import services
+from common.address import client_address
 from common.problems import MalformedCredentials
+from observability.services import current_client
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -56,6 +58,8 @@ class AccountAdapter(DefaultAccountAdapter):
         "mfa/email/recovery_codes_generated": "recovery_codes_generated",
         "mfa/email/totp_activated": "totp_activated",
         "mfa/email/totp_deactivated": "totp_deactivated",
+        "mfa/email/webauthn_added": "passkey_added",
+        "mfa/email/webauthn_removed": "passkey_removed",
     }
 
     error_messages = DefaultAccountAdapter.error_messages | {
@@ -99,6 +103,18 @@ class AccountAdapter(DefaultAccountAdapter):
         """Reached by no flow that is switched on: each has its words in `NOTICES` or in a form of ours."""
         raise LookupError(f"The mail {template_prefix} has no words of ours.")
 
+    def get_client_ip(self, request: HttpRequest) -> str:
+        return client_address(request) or "unknown"
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
+        """Wrong passwords count at the account, as in the API; allauth's own counter is switched off."""
+        guess = services.begin_guess(email=credentials.get("email", ""))
+        user = super().authenticate(request, **credentials)
+        if user is None or not guess.counts:
+            return None
+        guess.was_right()
+        return user
+
     def set_password(self, user: Any, password: str) -> None:
         services.change_password(user=user, password=password)
 
@@ -113,6 +129,17 @@ class MFAAdapter(DefaultMFAAdapter):
         "incorrect_code": _("This code is wrong, too old or was used already."),
         "unverified_email": _("Confirm your e-mail address first, then turn on two-factor authentication."),
     }
+
+    def get_public_key_credential_rp_entity(self) -> dict[str, str]:
+        """Passkeys belong to the site's own host, whatever a request calls it."""
+        return {"id": settings.SITE_HOST, "name": settings.SITE_NAME}
+
+    def get_public_key_credential_user_entity(self, user: Any) -> dict[str, Any]:
+        return super().get_public_key_credential_user_entity(user) | {"display_name": user.name, "name": user.email}
+
+    def generate_authenticator_name(self, user: Any, type: Any) -> str:
+        """The device it is made on, which is what people look for in the list."""
+        return services.name_device(current_client()[1])
 
     def encrypt(self, text: str) -> str:
         return services.hold_secret(text)

@@ -80,8 +80,9 @@ class ConfirmEmailVerificationCodeForm(Worded, allauth.ConfirmEmailVerificationC
 
     def clean_code(self) -> str:
         code: str = self.cleaned_data["code"]
+        guess = services.begin_guess(email=self.email)
         try:
-            if self.user is None:
+            if self.user is None or not guess.counts:
                 raise CodeInvalid()
             email_already_exists(user=self.user, email=self.email, always_raise=True)
             services.claim_code(
@@ -89,6 +90,7 @@ class ConfirmEmailVerificationCodeForm(Worded, allauth.ConfirmEmailVerificationC
             )
         except CodeInvalid as problem:
             raise forms.ValidationError(problem.explanation, code="incorrect_code") from problem
+        guess.was_right()
         return code
 
 
@@ -102,6 +104,12 @@ class AddEmailForm(Worded, allauth.AddEmailForm):
 
 class ChangePasswordForm(Worded, allauth.ChangePasswordForm):
     LABELS = Worded.LABELS | Worded.NEW_PASSWORD
+
+    def clean_oldpassword(self) -> str:
+        guess = services.begin_guess_at(self.user)
+        password: str = super().clean_oldpassword()
+        guess.was_right()
+        return password
 
 
 class SetPasswordForm(Worded, allauth.SetPasswordForm):
@@ -129,11 +137,23 @@ class ResetPasswordKeyForm(Worded, allauth.ResetPasswordKeyForm):
 DIGITS = {"code": Worded.ATTRIBUTES["code"] | {"inputmode": "numeric"}}
 
 
-class AuthenticateForm(Worded, mfa.AuthenticateForm):
+class Guessed:
+    """A form with a code that could be guessed: wrong ones count, at this door as at every other."""
+
+    user: User
+
+    def clean_code(self) -> str:
+        guess = services.begin_guess_at(self.user)
+        code: str = super().clean_code()  # type: ignore[misc]  # of the form that it is mixed into
+        guess.was_right()
+        return code
+
+
+class AuthenticateForm(Guessed, Worded, mfa.AuthenticateForm):
     ATTRIBUTES = DIGITS
 
 
-class ReauthenticateForm(Worded, mfa.ReauthenticateForm):
+class ReauthenticateForm(Guessed, Worded, mfa.ReauthenticateForm):
     ATTRIBUTES = DIGITS
 
 

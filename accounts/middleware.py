@@ -1,4 +1,4 @@
-"""Times are shown in the zone of the organization that a person acts for."""
+"""The zone in which times are shown, and the cookie by which a browser is known again."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
+
+from accounts import services
+from accounts.services import known_devices
 
 
 class TimeZoneMiddleware:
@@ -29,3 +33,38 @@ class TimeZoneMiddleware:
         actor = vars(request).get("actor")
         if actor is not None and actor.organization is not None:
             timezone.activate(ZoneInfo(actor.organization.time_zone))
+
+
+class DeviceMiddleware:
+    """Gives a browser from which somebody has just logged in its cookie; see `accounts.services.known_devices`."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        user = vars(request).get("device_of")
+        if user is not None:
+            response.set_cookie(
+                settings.DEVICE_COOKIE_NAME,
+                known_devices.cookie_for(user, request.COOKIES),
+                max_age=known_devices.LIFETIME,
+                secure=settings.IS_HTTPS,
+                httponly=True,
+                samesite="Lax",
+            )
+        return response
+
+
+class SeenMiddleware:
+    """Notes when and from where a session was last used, for the list of sessions. It looks nobody up itself."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        user = vars(request).get("_cached_user")
+        if user is not None and user.is_authenticated and (key := request.session.session_key):
+            services.see_session(user=user, session_key=key)
+        return response

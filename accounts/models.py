@@ -369,6 +369,32 @@ class EmailCode(models.Model):
         return f"{self.purpose} for {self.user_id}"
 
 
+class BrowserSession(models.Model):
+    """What is known of one of Django's sessions: whose it is, and from where it was last used. It is over when that
+    session is gone, or was opened before the user's present session version."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, models.CASCADE, related_name="browser_sessions")
+    session_key = models.CharField(max_length=40, unique=True)
+    address = models.CharField(max_length=45, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True)
+    last_seen_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["user", "-last_seen_at"], name="browser_session_of_user"),
+            models.Index(fields=["last_seen_at"], name="browser_session_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return encode("ses", self.id)
+
+    @property
+    def public_id(self) -> str:
+        return encode("ses", self.id)
+
+
 class RefreshFamily(models.Model):
     """One sign-in of an API client: the chain of its refresh tokens. Reuse of a spent token ends the whole family.
 
@@ -378,12 +404,18 @@ class RefreshFamily(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, models.CASCADE, related_name="refresh_families")
     client = models.CharField(max_length=64)
+    address = models.CharField(max_length=45, blank=True)  # of whoever used it last
+    user_agent = models.CharField(max_length=200, blank=True)
+    last_used_at = models.DateTimeField(db_default=Now())
     revoked_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=20, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         verbose_name_plural = "refresh families"
+        indexes = [
+            models.Index(fields=["user", "-last_used_at"], name="refresh_family_of_user"),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(revoked_at=None, reason="") | (~Q(revoked_at=None) & ~Q(reason="")),

@@ -4,9 +4,13 @@ from django.urls import path
 
 from accounts import api as endpoints
 from accounts import views
+from accounts.views import security
 
 pages = [
     path("settings/profile", views.profile, name="profile"),
+    path("settings/sessions", security.sessions, name="sessions"),
+    path("settings/security-log", security.security_log, name="security-log"),
+    path("accounts/not-me/<str:token>", security.not_me, name="not-me"),
     path("settings/organization", views.organization, name="organization"),
     path("settings/organization/close", views.close, name="organization-close"),
     path("settings/members", views.members, name="members"),

@@ -43,6 +43,9 @@ ACCESS: dict[str, Policy] = {
     "requests": signed_in(),
     "request": signed_in(),
     "profile": signed_in(),
+    "sessions": signed_in(),
+    "security-log": signed_in(),
+    "not-me": public(),  # the link in a notice, to be used without being logged in
     "organization": signed_in(),  # what one may do on these is decided by the role, in the services
     "organization-close": signed_in(),
     "organization-new": signed_in(),
@@ -110,6 +113,7 @@ ACCESS: dict[str, Policy] = {
     "account_reset_password*": public(),
     "account_*": signed_in(),
     "mfa_authenticate": public(),
+    "mfa_login_webauthn": public(),
     "mfa_*": signed_in(),
     # Django's admin looks after its own log-in, which others are sent to.
     "admin:login": public(),

@@ -1,12 +1,15 @@
 """What may be done with accounts: everything that other apps, pages, API and jobs call."""
 
 from accounts.services.addresses import clean_email, find_owner, is_verified, mark_verified
+from accounts.services.alarms import Alarm, find_alarm, raise_alarm
 from accounts.services.budgets import change_limit, current_budgets, ensure_credit, set_spend_limit, window_at
 from accounts.services.closing import Obstacle, close_organization, end_organization, obstacles_to_closing
 from accounts.services.codes import claim_code, is_reset_token_of, issue_code
 from accounts.services.developers import grant_developer_role, request_developer_role, withdraw_developer_role
+from accounts.services.devices import name_device
 from accounts.services.digests import fingerprint
 from accounts.services.factors import hold_secret, open_secret, remove_second_factor, reseal_factors
+from accounts.services.guesses import Guess, begin_guess, begin_guess_at
 from accounts.services.invitations import (
     accept_invitation,
     decline_invitation,
@@ -47,6 +50,7 @@ from accounts.services.registration import (
     verify_email,
 )
 from accounts.services.rights import find_membership, require_right
+from accounts.services.sessions import SignIn, end_other_sign_ins, end_sign_in, list_sign_ins, see_session
 from accounts.services.tokens import (
     AccessToken,
     TokenPair,
@@ -59,17 +63,22 @@ from accounts.services.tokens import (
 )
 
 __all__ = [
-    "MAX_SLUG",
     "AccessToken",
+    "Alarm",
+    "Guess",
+    "MAX_SLUG",
     "Obstacle",
     "Profile",
+    "SignIn",
     "TokenPair",
     "accept_invitation",
     "add_member",
     "authenticate_user",
+    "begin_guess",
+    "begin_guess_at",
     "change_limit",
-    "change_password",
     "change_organization",
+    "change_password",
     "change_role",
     "check_password_rules",
     "claim_code",
@@ -80,8 +89,11 @@ __all__ = [
     "current_budgets",
     "decline_invitation",
     "end_organization",
+    "end_other_sign_ins",
+    "end_sign_in",
     "ensure_credit",
     "ensure_personal_organization",
+    "find_alarm",
     "find_bearer",
     "find_invitation",
     "find_membership",
@@ -97,29 +109,33 @@ __all__ = [
     "issue_code",
     "leave_organization",
     "limit_spending",
+    "list_sign_ins",
     "mail_notice",
     "mail_verification_code",
     "mark_verified",
+    "name_device",
     "obstacles_to_closing",
     "open_account",
     "open_family",
     "open_secret",
     "profile_of",
     "prune_codes",
+    "raise_alarm",
     "register_user",
     "remove_member",
     "remove_second_factor",
     "request_developer_role",
     "request_password_reset",
     "require_right",
-    "resend_invitation",
     "reseal_factors",
     "reseal_tokens",
+    "resend_invitation",
     "reset_password",
     "resolve_actor",
     "revoke_all",
     "revoke_invitation",
     "rotate",
+    "see_session",
     "set_spend_limit",
     "spend_limits_of",
     "start_organization",

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from django.conf import settings
+from django.core import signing
 from django.urls import reverse
 
 from accounts.models import Invitation, Membership, User
+from accounts.services.devices import name_device
 from accounts.services.digests import digest
 from common import limiter
+from common.clock import now
 from notifications.services import notify
+from observability.services import current_client
+
+ALARM_SALT = "accounts.not_me"
+ALARM_LIFETIME = timedelta(days=7)
 
 #: Mails that anyone may cause at one address: all at once, then refilled over an hour.
 MAILS_PER_HOUR = 10
@@ -43,8 +51,22 @@ def mail_reset_link(*, user: User, email: str, token: str) -> None:
 
 def mail_notice(*, user: User, kind: str, email: str = "", **facts: str) -> None:
     """A notice about something that happened to the account, with the way to react if it was not the owner."""
-    payload = {"name": user.name, "reset_url": _url("account_reset_password"), **facts}
-    notify(to=email or user.email, kind=f"accounts.{kind}", payload=payload, recipient=user)
+    to = email or user.email
+    address, agent = current_client()
+    payload = {
+        "name": user.name,
+        "not_me_url": _url("not-me", token=make_alarm_token(user=user, email=to)),
+        "device": name_device(agent) if address else "",
+        "address": address,
+        **facts,
+    }
+    notify(to=to, kind=f"accounts.{kind}", payload=payload, recipient=user)
+
+
+def make_alarm_token(*, user: User, email: str) -> str:
+    """For the link “this was not me” in a notice to this address. It is good for that, for a week."""
+    until = int((now() + ALARM_LIFETIME).timestamp())
+    return signing.dumps({"user": user.pk.hex, "email": email, "until": until}, salt=ALARM_SALT)
 
 
 def mail_invitation(*, invitation: Invitation, by: User, token: str) -> None:

@@ -6,6 +6,7 @@ from django.contrib.sessions.backends.db import SessionStore
 
 from accounts.services.codes import prune_email_codes
 from accounts.services.invitations import prune_invitations
+from accounts.services.sessions import prune_sessions
 from accounts.services.tokens import prune_families
 
 
@@ -15,4 +16,4 @@ def prune_codes() -> int:
     Returns how many, without the sessions.
     """
     SessionStore.clear_expired()
-    return prune_email_codes() + prune_families() + prune_invitations()
+    return prune_email_codes() + prune_families() + prune_invitations() + prune_sessions()

@@ -22,13 +22,16 @@ from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenError
 
 from accounts.errors import LoginFailed, RefreshTokenInvalid, RefreshTokenReused, TokenExpired, TokenInvalid
-from accounts.models import RefreshFamily, RefreshToken, User
+from accounts.models import BrowserSession, RefreshFamily, RefreshToken, User
 from accounts.services import mails
+from accounts.services.devices import name_device
 from accounts.services.digests import all_digests, digest
 from accounts.services.events import record_about
+from accounts.services.logins import tell_of_new_device
 from common.clock import ClockNow, now
 from common.ids import decode, encode
 from common.sealing import SealError, open_sealed, reseal_column, seal
+from observability.services import current_client
 
 ACCESS_LIFETIME: timedelta = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"]
 REFRESH_LIFETIME = timedelta(days=30)  # from the last rotation
@@ -140,7 +143,9 @@ def open_family(*, user: User, client: str) -> TokenPair:
     same = User.objects.filter(pk=user.pk, session_version=user.session_version, is_active=True)
     if not same.update(last_login=at):
         raise LoginFailed()
-    family = RefreshFamily.objects.create(user=user, client=client)
+    address, user_agent = current_client()
+    family = RefreshFamily.objects.create(user=user, client=client, address=address, user_agent=user_agent)
+    tell_of_new_device(user)
     refresh = _add_token(family.pk, parent=None, at=at)
     record_about("logged_in", user, by_user=True, after={"by": "api", "sign_in": encode("fam", family.pk)})
     return _pair(mint_access_token(user=user, family_id=family.pk, at=at), refresh)
@@ -159,7 +164,10 @@ def rotate(*, refresh: str, client: str) -> tuple[User, TokenPair]:
         if claimed is not None:
             token_id, family_id = claimed
             at = now()
-            RefreshFamily.objects.filter(pk=family_id).update(client=client)
+            address, user_agent = current_client()
+            RefreshFamily.objects.filter(pk=family_id).update(
+                client=client, address=address, user_agent=user_agent, last_used_at=at
+            )
             RefreshToken.objects.filter(family=family_id).exclude(sealed=None).update(sealed=None)
             successor = _add_token(family_id, parent=token_id, at=at)
             user = User.objects.get(refresh_families=family_id)
@@ -178,10 +186,24 @@ def close_family(*, refresh: str) -> None:
 
 
 @transaction.atomic
-def revoke_all(*, user: User, reason: str) -> None:
-    """End every session, access token and refresh token of the user. reason: at most 20 characters."""
+def end_family(*, family: RefreshFamily, reason: str) -> bool:
+    """Log a program out. False when it was already."""
+    ended = _revoke(family.pk, reason)
+    if ended:
+        facts = {"sign_in": encode("fam", family.pk), "device": name_device(family.user_agent)}
+        record_about("session_ended", family.user, before=facts)
+    return ended
+
+
+@transaction.atomic
+def revoke_all(*, user: User, reason: str, but_session: str = "") -> None:
+    """End every session, access token and refresh token of the user. reason: at most 20 characters.
+
+    but_session: the key of a session that its view takes over into the new session version.
+    """
     User.objects.filter(pk=user.pk).update(session_version=F("session_version") + 1)
     RefreshFamily.objects.filter(user=user, revoked_at=None).update(revoked_at=ClockNow(), reason=reason)
+    BrowserSession.objects.filter(user=user).exclude(session_key=but_session).delete()
     user.refresh_from_db(fields=["session_version"])
     record_about("sessions_ended", user, after={"reason": reason})
 

@@ -9,12 +9,15 @@ from typing import Any
 
 from allauth.account import signals as account
 from allauth.mfa import signals as mfa
-from django.contrib.auth.signals import user_logged_out, user_login_failed
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db.models import Q
 from django.dispatch import receiver
+from django.http import HttpRequest
 
 from accounts.models import User
 from accounts.services.events import record_about
+from accounts.services.logins import tell_of_new_device
+from accounts.services.sessions import forget_session, keep_session
 from observability.services import record
 
 
@@ -35,12 +38,21 @@ def record_failed_login(*, email: str = "", user: User | None = None, reason: st
 
 @receiver(account.user_logged_in, dispatch_uid="trail.logged_in")
 def note_login(user: User, **_facts: Any) -> None:
+    tell_of_new_device(user)
     record_about("logged_in", user, by_user=True, after={"by": "browser"})
 
 
+@receiver(user_logged_in, dispatch_uid="trail.session")
+def note_session(request: HttpRequest, user: User, **_facts: Any) -> None:
+    if request.session.session_key is None:
+        request.session.save()
+    keep_session(user=user, session_key=request.session.session_key or "")
+
+
 @receiver(user_logged_out, dispatch_uid="trail.logged_out")
-def note_logout(user: User | None, **_facts: Any) -> None:
+def note_logout(request: HttpRequest, user: User | None, **_facts: Any) -> None:
     if user is not None:
+        forget_session(session_key=request.session.session_key or "")
         record_about("logged_out", user, by_user=True)
 
 
