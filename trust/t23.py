@@ -24,32 +24,32 @@ HASHES = ("md5", "sha1", "sha256", "sha512", "sha3_256", "blake2b")
 SABOTAGES = (
     Sabotage(
         "checksum over the random part alone",
-        "apikeys/services.py",
+        "apikeys/services/digests.py",
         'number, digits = zlib.crc32(head.encode()), ""',
         'number, digits = zlib.crc32(head.encode()[9:]), ""',
     ),
     Sabotage(
         "a checksum that is not compared",
-        "apikeys/services.py",
+        "apikeys/services/digests.py",
         "return _SECRET.fullmatch(secret) is not None and checksum(secret[:-CHECKSUM_LENGTH])"
         " == secret[-CHECKSUM_LENGTH:]",
         "return _SECRET.fullmatch(secret) is not None",
     ),
     Sabotage(
         "a plain hash in place of a keyed one",
-        "apikeys/services.py",
+        "apikeys/services/digests.py",
         '        value = hmac.digest(pepper, value, "sha256")\n',
         '        value = __import__("hashlib").sha256(value).digest()\n',
     ),
     Sabotage(
         "more of the secret kept than is shown",
-        "apikeys/services.py",
+        "apikeys/services/digests.py",
         '    shown = len("agr_live_") + SHOWN_OF_RANDOM\n',
         '    shown = len("agr_live_") + SHOWN_OF_RANDOM + 3\n',
     ),
     Sabotage(
         "keys drawn from too few",
-        "apikeys/services.py",
+        "apikeys/services/digests.py",
         '"".join(secrets.choice(BASE62) for _ in range(RANDOM_LENGTH))',
         '"0" * (RANDOM_LENGTH - 4) + "".join(secrets.choice("abcdefgh") for _ in range(4))',
     ),

@@ -52,7 +52,7 @@ SABOTAGES = (
     ),
     Sabotage(
         "a revoked key on the API's way",
-        "apikeys/services.py",
+        "apikeys/services/keys.py",
         "    if key.revoked_at is not None:\n        raise KeyRevoked()\n",
         "",
     ),
