@@ -32,6 +32,7 @@ BUILD = ROOT / "build" / "trust"
 JOIN = "AGORAI_TRUST_DIRECTORY"
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
 STOP_SECONDS = 20
+JOINED_REDIS = 63  # of the databases of a Redis that is not ours, one that nobody else takes
 
 
 def new_key(id: str) -> str:
@@ -96,7 +97,7 @@ class Ground:
         self._ends.callback(shutil.rmtree, self.directory, ignore_errors=True)
         for name in ("log", "mail", "static", "media"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
-        self._redis_number = 1 if joined else 0
+        self._redis_number = JOINED_REDIS if joined else 0
         self.environment = self._choose()
         for name in set(os.environ) - set(KEPT) - {JOIN, "CI"}:
             if not name.startswith(("PYTHON", "LC_")):
