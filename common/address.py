@@ -1,4 +1,4 @@
-"""The address of the client behind a fixed number of proxies that we trust. Nothing else says where a request is from."""
+"""The address of the client behind a fixed number of proxies that we trust. No other module looks for it."""
 
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network

@@ -9,12 +9,9 @@ from django.contrib.auth import authenticate
 from accounts.errors import EmailNotVerified, LoginFailed, MFAInvalid, MFARequired
 from accounts.models import User
 from accounts.services.addresses import is_verified
+from accounts.services.guesses import begin_guess
 from accounts.services.registration import mail_verification_code
 from accounts.services.trail import record_failed_login
-from common import limiter
-from common.problems import RateLimited
-
-SECOND_FACTORS_PER_HOUR = 20
 
 logger = structlog.get_logger(__name__)
 
@@ -25,16 +22,21 @@ def authenticate_user(*, email: str, password: str, code: str = "", client: str)
     A password is hashed once whether or not the account exists. client: the fingerprint of who is asking, for the log.
     Raises LoginFailed, EmailNotVerified (a fresh code is in the mail), MFARequired, MFAInvalid, RateLimited.
     """
+    guess = begin_guess(email=email)
     user = authenticate(None, email=email, password=password)
-    if not isinstance(user, User):
+    if not isinstance(user, User) or not guess.counts:
         logger.info("login_failed", client=client)
         raise LoginFailed()
     if not is_verified(user, email):
+        guess.was_right()
         mail_verification_code(user=user, email=user.email)
         raise EmailNotVerified()
     factors = second_factors(user)
-    if factors:
+    if factors and code:
         _check_second_factor(user, factors, code, client)
+    guess.was_right()
+    if factors and not code:
+        raise MFARequired()
     return user
 
 
@@ -44,13 +46,6 @@ def second_factors(user: User) -> list[Authenticator]:
 
 
 def _check_second_factor(user: User, factors: list[Authenticator], code: str, client: str) -> None:
-    if not code:
-        raise MFARequired()
-    allowance = limiter.check(f"second_factor:{user.pk.hex}", SECOND_FACTORS_PER_HOUR, 3600, name="second_factor")
-    if not allowance.allowed:
-        raise RateLimited(
-            "Too many codes were tried for this account.", retry_after_seconds=allowance.retry_after_seconds
-        )
     for factor in factors:
         if factor.wrap().validate_code(code):
             factor.record_usage()

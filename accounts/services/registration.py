@@ -14,6 +14,7 @@ from accounts.models import EmailCode, Organization, User
 from accounts.services import codes, mails
 from accounts.services.addresses import clean_email, find_owner, is_verified, mark_verified
 from accounts.services.events import record_about
+from accounts.services.guesses import begin_guess
 from accounts.services.locks import lock
 from accounts.services.organizations import create_organization
 from accounts.services.passwords import check_password_rules
@@ -77,10 +78,14 @@ def verify_email(*, email: str, code: str) -> User:
 
     Raises CodeInvalid, also for an unknown or already verified address.
     """
+    guess = begin_guess(email=email)
     user = User.objects.filter(email=email, is_active=True).first()
     if user is None or EmailAddress.objects.is_verified(email):
         raise CodeInvalid(errors=[codes.CODE_FAULT])
+    if not guess.counts:
+        raise CodeInvalid(errors=[codes.CODE_FAULT])
     codes.claim_code(user=user, purpose=VERIFY, email=email, code=code)
+    guess.was_right()
     mark_verified(user=user, email=email)
     return user
 
