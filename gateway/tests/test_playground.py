@@ -23,6 +23,7 @@ from apikeys.tests.factories import make_person
 from common.ids import first_uuid
 from gateway.forms import MAX_LINK, PlaygroundForm
 from gateway.hotpath import stream as stream_module
+from gateway.hotpath.orm import run_in_django
 from gateway.models import Invocation
 from gateway.services import check_books, set_endpoint
 from gateway.tests.asgi import Request, running_app
@@ -221,6 +222,7 @@ def test_the_last_runs_are_ones_own_and_read_at_a_fixed_cost(plain, browser):
             html = html_of(browser.get(ADDRESS))
         return html, len(queries)
 
+    look()  # what a process reads once is read
     make_call(plain, organization=make_user().personal_organization, user=make_user())
     shown = [make_call(plain, organization=own, user=user, cost_nano=1_000_000) for _ in range(3)]
     html, few = look()
@@ -312,6 +314,11 @@ class World:
     def calls(self):
         return Invocation.objects.filter(id__gte=self.began).order_by("id")
 
+    async def until_settled(self) -> None:
+        async with asyncio.timeout(5):
+            while not await run_in_django(self.calls.filter(state="final").exists):
+                await asyncio.sleep(0.02)
+
 
 @pytest.fixture
 def world(people, upstream):
@@ -379,9 +386,7 @@ def test_a_person_who_leaves_a_stream_pays_what_the_upstream_reports(world, upst
         request.leave()
         await asyncio.wait_for(visit, 5)
         assert b"receipt" not in request.received
-        async with asyncio.timeout(5):
-            while not await Invocation.objects.filter(id__gte=world.began, state="final").aexists():
-                await asyncio.sleep(0.02)
+        await world.until_settled()
 
     world.run(scenario)
     call = world.calls.get()
@@ -405,9 +410,7 @@ def test_a_person_who_leaves_before_the_first_token_pays_for_it_too(world, upstr
                 await asyncio.sleep(0.02)
         request.leave()
         await asyncio.wait_for(visit, 5)
-        async with asyncio.timeout(5):
-            while not await Invocation.objects.filter(id__gte=world.began, state="final").aexists():
-                await asyncio.sleep(0.02)
+        await world.until_settled()
 
     world.run(scenario)
     assert (world.calls.get().rule, world.calls.get().cost_nano) == ("usage_reported", 3_000_000)
@@ -428,9 +431,7 @@ def test_an_answer_that_nobody_waits_for_is_paid_for(world, upstream):
                 await asyncio.sleep(0.02)
         request.leave()
         await asyncio.wait_for(visit, 5)
-        async with asyncio.timeout(5):
-            while not await Invocation.objects.filter(id__gte=world.began, state="final").aexists():
-                await asyncio.sleep(0.02)
+        await world.until_settled()
 
     world.run(scenario)
     assert (world.calls.get().rule, world.calls.get().cost_nano) == ("per_call", 1_000_000)
