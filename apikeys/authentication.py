@@ -28,9 +28,10 @@ class APIKeyAuthentication(BaseAuthentication):
         if secret is None:
             return None
         at = clock.now()
-        key = services.verify_key(secret, address=client_address(request), at=at)
-        if services.is_use_due(key, at):
-            services.touch_keys([key.id])
+        address, user_agent = client_address(request), request.headers.get("User-Agent", "")
+        key = services.verify_key(secret, address=address, at=at)
+        if services.is_use_due(key, at, address=address, user_agent=user_agent):
+            services.touch_keys([services.Use(key.id, address, user_agent)])
         return key.user, key
 
     def authenticate_header(self, request: Request) -> str:

@@ -86,7 +86,10 @@ class APIKey(models.Model):
     rate_limit = models.PositiveIntegerField(null=True, blank=True)  # calls a minute; null: the default
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    remind_at = models.DateTimeField(null=True, blank=True)  # when the next mail about its end is due
     last_used_at = models.DateTimeField(null=True, blank=True)
+    last_used_address = models.CharField(max_length=45, blank=True, db_default="")
+    last_used_client = models.CharField(max_length=60, blank=True, db_default="")  # "openai-python 3.54.0"
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -110,8 +113,15 @@ class APIKey(models.Model):
             models.CheckConstraint(
                 condition=Q(previous_digest=None) | ~Q(previous_digest=F("digest")), name="api_key_rotation_changes_it"
             ),
+            models.CheckConstraint(
+                condition=Q(remind_at=None) | Q(expires_at__isnull=False), name="api_key_reminder_of_an_end"
+            ),
         ]
-        indexes = [models.Index(fields=["organization", "-id"], name="api_key_of_organization")]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="api_key_of_organization"),
+            models.Index(fields=["remind_at"], name="api_key_to_remind", condition=Q(remind_at__isnull=False)),
+            models.Index(fields=["pepper_id"], name="api_key_of_pepper"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.prefix}…{self.last_four}"
@@ -126,3 +136,24 @@ class APIKey(models.Model):
 
     def is_expired(self, at: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= at
+
+
+class KeyClient(models.Model):
+    """A program that used a key from an address, lately. A few of each key are kept."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    key = models.ForeignKey(APIKey, models.CASCADE, related_name="clients", db_index=False)
+    client = models.CharField(max_length=60, blank=True)
+    address = models.CharField(max_length=45, blank=True)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key", "client", "address"], name="client_once_per_key")]
+        indexes = [
+            models.Index(fields=["key", "-last_seen_at"], name="client_of_key"),
+            models.Index(fields=["last_seen_at"], name="client_by_last_use"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.client or '?'} {self.address}"

@@ -21,6 +21,10 @@ class APIKeyQuerySet(models.QuerySet):
     def usable(self, at: datetime) -> APIKeyQuerySet:
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=at), revoked_at=None)
 
+    def to_remind(self, at: datetime) -> APIKeyQuerySet:
+        """Keys whose people are to be told now that they expire."""
+        return self.filter(remind_at__lte=at, revoked_at=None)
+
     def count_by_mode(self) -> dict[str, int]:
         """How many live and test keys there are; a mode without keys is left out."""
         return dict(self.order_by().values_list("mode").annotate(Count("id")))

@@ -101,6 +101,13 @@ class RotateIn(Serializer):
     )
 
 
+class UsedFromOut(Serializer):
+    """What used the key last, as it calls itself, and from where."""
+
+    address = CharField(source="last_used_address")
+    client = CharField(source="last_used_client")
+
+
 class KeyOut(Serializer):
     """A key without its secret. Needs `spend_limits` in the context: key id -> the budget that limits it."""
 
@@ -113,6 +120,7 @@ class KeyOut(Serializer):
     permissions = serializers.ListField(child=CharField())
     mode = CharField()
     last_used = DateTimeField(source="last_used_at", allow_null=True)
+    last_used_from = serializers.SerializerMethodField()
     created_at = DateTimeField()
     expires_at = DateTimeField(allow_null=True)
     revoked_at = DateTimeField(allow_null=True)
@@ -120,6 +128,10 @@ class KeyOut(Serializer):
     allowed_ips = serializers.ListField(child=CharField())
     rate_limit = IntegerField(allow_null=True)
     spend_limit = serializers.SerializerMethodField()
+
+    @extend_schema_field(UsedFromOut(allow_null=True))
+    def get_last_used_from(self, key: APIKey) -> Any:
+        return None if key.last_used_at is None else UsedFromOut(key).data
 
     def get_spend_limit(self, key: APIKey) -> dict[str, str] | None:
         budget = self.context["spend_limits"].get(key.id)

@@ -26,7 +26,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods
 
-from accounts.models import Organization
+from accounts.models import Organization, User
 from apikeys import services
 from apikeys.errors import KeyNotActive
 from apikeys.forms import EditKeyForm, NewKeyForm, RotateForm
@@ -35,6 +35,7 @@ from common import clock
 from common.money import SYMBOLS, display
 from common.policy import Actor, actor_of
 from common.problems import Conflict, RoleRequired, ValidationFailed
+from observability.models import AuditEvent
 
 WINDOWS = {
     "day": gettext_lazy("today"),
@@ -48,6 +49,20 @@ EACH = {
     "month": gettext_lazy("a month"),
     "lifetime": gettext_lazy("in all"),
 }
+EVENT_WORDS = {
+    "key.created": gettext_lazy("Made"),
+    "key.changed": gettext_lazy("Changed"),
+    "key.rotated": gettext_lazy("Rotated"),
+    "key.revoked": gettext_lazy("Revoked"),
+    "key.leaked": gettext_lazy("Found in public, and revoked"),
+}
+LIMIT_WORDS = {
+    "key": gettext_lazy("Spend limit of this key"),
+    "organization": gettext_lazy("Spend limit of the account"),
+    "credit": gettext_lazy("Credit"),
+}
+RATE_WORDS = {"key": gettext_lazy("Calls with this key"), "organization": gettext_lazy("Calls with all keys")}
+EVENTS_SHOWN = 20
 KEYS_ON_A_PAGE = 50
 SOON = timedelta(days=14)
 IN_USE = timedelta(days=1)
@@ -65,6 +80,17 @@ class State:
     label: str
     tone: str = ""
     is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the trail: what, when, by whom, with what, from where."""
+
+    words: Any
+    at: datetime
+    person: str
+    client: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +179,7 @@ def key(request: HttpRequest, id: UUID) -> HttpResponse:
         if found.revoked_at is not None:
             raise KeyNotActive("The key was revoked.")
     row = _rows(actor, [found], at)[0]
+    clients = list(found.clients.order_by("-last_seen_at")[: services.MAX_CLIENTS])
     model_names = services.names_of_models(found.allowed_models)
     form = None
     if row.may_change:
@@ -178,6 +205,9 @@ def key(request: HttpRequest, id: UUID) -> HttpResponse:
         "form": form,
         "model_names": [model_names.get(one, one) for one in found.allowed_models],
         "permissions": sorted(found.permissions),
+        "clients": clients,
+        "limits": [_limit_row(limit) for limit in services.limits_of_key(found)],
+        "events": _events(found),
         "is_overlapping": found.overlap_until is not None and found.overlap_until > at,
         "currency": SYMBOLS.get(settings.CURRENCY, settings.CURRENCY),
     }
@@ -200,7 +230,8 @@ def rotate(request: HttpRequest, id: UUID) -> HttpResponse:
             messages.warning(request, text % {"name": found.name})
             return redirect("key", id)
         found, secret = services.rotate_key(key=found, overlap_seconds=form.cleaned_data["overlap_seconds"])
-    context = {"key": found, "form": form, "secret": secret}
+    clients = [] if secret else services.recent_clients(found, since=at - IN_USE)
+    context = {"key": found, "form": form, "secret": secret, "clients": clients}
     is_faulty = form.is_bound and not secret
     return _answer(request, "apikeys/rotate.html", context, status=422 if is_faulty else 200)
 
@@ -230,9 +261,54 @@ def _use(request: HttpRequest, found: APIKey, at: datetime) -> HttpResponse:
     return _answer(request, "apikeys/reveal.html#use", {"key": found}, status=STOP_POLLING)
 
 
+def _events(found: APIKey) -> list[Event]:
+    """What was done to the key, the newest first."""
+    events = AuditEvent.objects.filter(target_id=found.pk, target_type="apikey").order_by("-seq")[:EVENTS_SHOWN]
+    events = sorted(events, key=lambda event: event.id, reverse=True)  # of one transaction, in the order of writing
+    names = dict(User.objects.filter(pk__in={event.actor_user_id for event in events}).values_list("pk", "name"))
+    return [
+        Event(
+            EVENT_WORDS.get(event.action, event.action),
+            event.at,
+            names.get(event.actor_user_id, ""),
+            services.client_of(event.client),
+            event.address,
+        )
+        for event in events
+    ]
+
+
+def _limit_row(limit: services.Limit) -> dict[str, Any]:
+    """One line of the table of limits."""
+    if limit.is_money:
+        words = LIMIT_WORDS[limit.source]
+        values = {
+            "used": display(limit.used + limit.held, settings.CURRENCY),
+            "limit": display(limit.limit, settings.CURRENCY),
+            "window": WINDOWS[limit.window],
+        }
+        text = _("%(used)s of %(limit)s %(window)s") % values
+    else:
+        words = RATE_WORDS[limit.source]
+        text = _("%(used)s of %(limit)s a minute") % {"used": f"{limit.used:,}", "limit": f"{limit.limit:,}"}
+    resets = _("never")
+    if limit.kind == "rate":
+        resets = _("refills by itself")
+    elif limit.resets_at is not None:
+        resets = formats.date_format(timezone.localtime(limit.resets_at), "j M Y, H:i")
+    return {
+        "words": words,
+        "used": limit.used + limit.held,
+        "limit": limit.limit,
+        "text": text,
+        "resets": resets,
+        "is_tightest": limit.is_tightest,
+    }
+
+
 def _find(actor: Actor, id: UUID) -> APIKey:
     found: APIKey | None = (
-        APIKey.objects.of_organization(actor.organization).select_related("user").filter(pk=id).first()
+        APIKey.objects.of_organization(actor.organization).select_related("user", "organization").filter(pk=id).first()
     )
     if found is None:
         raise Http404

@@ -160,6 +160,23 @@ class Limiter:
             return self._fallback.decide([buckets])[0]
         return _decide([buckets], reply)[0]
 
+    def look_at_all(self, buckets: Sequence[Bucket]) -> list[Decision]:
+        """What each bucket would say, and nothing is taken."""
+        if not buckets:
+            return []
+        if self._fallback.is_open():
+            return self._fallback.look(buckets)
+        try:
+            with self._redis.pipeline(transaction=True) as pipeline:
+                pipeline.time()
+                pipeline.mget(["limit:" + bucket.key for bucket in buckets])
+                (seconds, microseconds), dues = pipeline.execute()
+        except (RedisError, OSError) as error:
+            self._fallback.open(error)
+            return self._fallback.look(buckets)
+        now = seconds * 1_000_000 + microseconds
+        return [_seen(bucket, int(due or 0), now) for bucket, due in zip(buckets, dues, strict=True)]
+
     def give_back(self, bucket: Bucket) -> None:
         """Undo one taking from the bucket: what was counted did not count after all."""
         if self._fallback.is_open():
@@ -217,6 +234,11 @@ def check(
 def check_all(buckets: Sequence[Bucket]) -> list[Decision]:
     """Take one request from each bucket if all of them have one, else from none."""
     return _limiter().check_all(buckets)
+
+
+def look_at_all(buckets: Sequence[Bucket]) -> list[Decision]:
+    """What each bucket would say, and nothing is taken."""
+    return _limiter().look_at_all(buckets)
 
 
 def give_back(bucket: Bucket) -> None:
@@ -277,6 +299,13 @@ def _decision(bucket: Bucket, size: int, allowed: bool, backlog_us: int, step_us
     )
 
 
+def _seen(bucket: Bucket, due: int, now: int) -> Decision:
+    """The script's arithmetic, for a bucket that nothing is taken from. due: its theoretical arrival time."""
+    room = bucket.step_us * bucket.size
+    backlog = min(max(due, now), now + room) - now
+    return _decision(bucket, bucket.size, backlog + bucket.step_us <= room, backlog_us=backlog)
+
+
 class _Fallback:
     """The circuit breaker and the local buckets behind it: the same arithmetic on this process' share of each limit."""
 
@@ -297,6 +326,18 @@ class _Fallback:
         now = time.monotonic_ns() // 1000
         with self._lock:
             return [self._take(group, now) for group in groups]
+
+    def look(self, buckets: Sequence[Bucket]) -> list[Decision]:
+        now = time.monotonic_ns() // 1000
+        decisions = []
+        with self._lock:
+            for bucket in buckets:
+                known = bucket.key in self._due
+                step, size, due, allowed = self._look(bucket, now)
+                if known:
+                    self._due[bucket.key] = due
+                decisions.append(_decision(bucket, size, allowed, due - now, step))
+        return decisions
 
     def give_back(self, bucket: Bucket) -> None:
         with self._lock:

@@ -12,6 +12,8 @@ class Job(NamedTuple):
 
 JOBS: tuple[Job, ...] = (
     Job("notifications.deliver", timedelta(seconds=5), "people wait for codes; a lost wake-up costs seconds"),
+    Job("apikeys.send_reminders", timedelta(minutes=10), "keys that expire: a mail is due to the hour, not the minute"),
+    Job("apikeys.prune", timedelta(hours=1), "clients that used a key long ago need not be known"),
     Job("gateway.settle_orphans", timedelta(minutes=1), "ends what a process left behind when it died"),
     Job("gateway.create_partitions", timedelta(hours=1), "days ahead: without a partition no call is taken"),
     Job("gateway.measure_models", timedelta(minutes=10), "reads 30 days of calls; figures move slowly"),

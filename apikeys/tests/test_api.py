@@ -18,6 +18,7 @@ pytestmark = pytest.mark.django_db
 
 KEY_FIELDS = {
     *("id", "user_id", "organization_id", "name", "prefix", "last_four", "permissions", "mode", "last_used"),
+    "last_used_from",
     *("created_at", "expires_at", "revoked_at", "allowed_models", "allowed_ips", "rate_limit", "spend_limit"),
 }
 
@@ -299,3 +300,10 @@ def test_a_key_may_ask_whose_it_is_and_changes_no_person(alice):
     assert answer.json()["api_keys"] == [alice.key.public_id]
     assert alice.patch("/api/auth/me", {"name": "Mallory"}).status_code == 403
     assert alice.post("/api/auth/become-developer").status_code == 403
+
+
+def test_a_key_says_what_used_it_last_and_from_where(alice):
+    Client(headers={"authorization": f"Bearer {alice.secret}", "user-agent": "OpenAI/Python 3.54.0"}).get("/api/keys")
+    key = alice.get(f"/api/keys/{alice.key.public_id}").json()
+    assert key["last_used"] is not None
+    assert key["last_used_from"] == {"address": "127.0.0.1", "client": "openai-python 3.54.0"}

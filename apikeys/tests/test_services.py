@@ -10,11 +10,13 @@ from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from accounts.models import User
 from apikeys import errors, services
-from apikeys.models import PERMISSIONS, SCOPES_OF_ROLE, APIKey, scopes_of_role
+from apikeys.models import PERMISSIONS, SCOPES_OF_ROLE, APIKey, KeyClient, scopes_of_role
 from apikeys.tests.factories import EVERYTHING, make_key, make_person
 from common import clock
 from common.problems import Conflict, InvalidCredentials, RoleRequired, ValidationFailed
+from notifications.models import Message
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "203.0.113.8"
@@ -222,13 +224,102 @@ def test_addresses_outside_the_allowed_ones_are_refused(address, is_allowed):
 
 def test_use_is_noted_at_most_once_a_minute(at_offset):
     key, _ = make_key()
-    assert services.touch_keys([key.id]) == 1
-    assert services.touch_keys([key.id]) == 0
+    use = services.Use(key.id, ADDRESS, "OpenAI/Python 3.54.0")
+    assert services.touch_keys([use]) == 1
+    assert services.touch_keys([use]) == 0
     key.refresh_from_db()
-    assert not services.is_use_due(key, clock.now())
+    assert (key.last_used_address, key.last_used_client) == (ADDRESS, "openai-python 3.54.0")
+    assert not services.is_use_due(key, clock.now(), address=use.address, user_agent=use.user_agent)
+    assert services.is_use_due(key, clock.now(), address=use.address, user_agent="curl/8.5.0"), "another client"
     at_offset("61 seconds")
-    assert services.is_use_due(key, clock.now())
-    assert services.touch_keys([key.id, key.id]) == 1
+    assert services.is_use_due(key, clock.now(), address=use.address, user_agent=use.user_agent)
+    assert services.touch_keys([use, services.Use(key.id, "2001:db8::1", "curl/8.5.0")]) == 1
+    key.refresh_from_db()
+    assert (key.last_used_address, key.last_used_client) == ("2001:db8::1", "curl 8.5.0"), "the latest counts"
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "words"),
+    [
+        ("OpenAI/Python 3.54.0", "openai-python 3.54.0"),
+        ("AsyncOpenAI/Python 3.54.0", "openai-python 3.54.0"),
+        ("OpenAI/JS 6.1.0", "openai-node 6.1.0"),
+        ("python-httpx/0.28.1", "python-httpx 0.28.1"),
+        ("curl/8.5.0", "curl 8.5.0"),
+        ("my app", "my"),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox 140"),
+        ("", ""),
+        ("<script>", ""),
+    ],
+)
+def test_a_client_is_named_in_two_words(user_agent, words):
+    assert services.client_of(user_agent) == words
+
+
+def test_what_calls_itself_by_a_secret_is_not_written_down():
+    key, secret = make_key()
+    services.touch_keys([services.Use(key.id, ADDRESS, f"app/1.0 {secret}"), services.Use(key.id, ADDRESS, secret)])
+    assert all(secret not in str(row) for row in KeyClient.objects.values_list("client", "address"))
+
+
+def test_the_clients_of_a_key_are_kept_once_and_not_without_end(at_offset):
+    key, _ = make_key()
+    for _again in range(2):
+        services.touch_keys([services.Use(key.id, ADDRESS, "curl/8.5.0")])
+    assert key.clients.count() == 1
+    at_offset("10 minutes")
+    services.touch_keys([services.Use(key.id, f"203.0.113.{n}", "curl/8.5.0") for n in range(50)])
+    assert key.clients.count() == services.MAX_CLIENTS
+    assert len(services.recent_clients(key, since=clock.now() - timedelta(hours=1))) == services.MAX_CLIENTS
+    at_offset("91 days")
+    assert services.recent_clients(key, since=clock.now() - timedelta(days=1)) == []
+    assert services.prune_clients() == services.MAX_CLIENTS
+
+
+def reminders(key):
+    return list(Message.objects.filter(recipient=key.user, kind="apikeys.expiring").order_by("id"))
+
+
+def test_the_end_of_a_key_is_mailed_seven_days_and_one_day_before(at_offset):
+    key, _ = make_key(expires_at=clock.now() + timedelta(days=30))
+    assert services.send_reminders() == 0
+    at_offset("23 days 1 minute")
+    assert services.send_reminders() == 1
+    assert services.send_reminders() == 0, "once"
+    at_offset("28 days")
+    assert services.send_reminders() == 0
+    at_offset("29 days 1 minute")
+    assert [services.send_reminders(), services.send_reminders()] == [1, 0]
+    at_offset("31 days")
+    assert services.send_reminders() == 0
+    assert len(reminders(key)) == 2
+
+
+def test_a_later_end_is_mailed_anew_and_no_end_not_at_all(at_offset):
+    key, _ = make_key(expires_at=clock.now() + timedelta(days=8))
+    at_offset("2 days")
+    assert services.send_reminders() == 1
+    services.change_key(key=key, changes={"expires_at": clock.now() + timedelta(days=10)})
+    assert services.send_reminders() == 0
+    at_offset("5 days 1 minute")
+    assert services.send_reminders() == 1
+    services.change_key(key=key, changes={"expires_at": None})
+    at_offset("20 days")
+    assert services.send_reminders() == 0
+
+
+def test_nobody_is_reminded_of_a_short_life_or_of_a_key_that_has_ended(at_offset):
+    make_key(expires_at=clock.now() + timedelta(hours=12))
+    revoked, _ = make_key(expires_at=clock.now() + timedelta(days=8))
+    services.revoke_key(key=revoked)
+    gone, _ = make_key(expires_at=clock.now() + timedelta(days=8))
+    User.objects.filter(pk=gone.user_id).update(is_active=False)
+    at_offset("2 days")
+    assert services.send_reminders() == 0
+    missed, _ = make_key(expires_at=clock.now() + timedelta(days=8))
+    at_offset("20 days")
+    assert services.send_reminders() == 0, "it has expired meanwhile"
+    assert reminders(missed) == []
 
 
 @pytest.mark.parametrize("role", [*SCOPES_OF_ROLE, "stranger"])
@@ -342,9 +433,9 @@ def test_keys_of_others_need_an_owner_or_admin():
 
 
 def test_noting_use_takes_one_statement_for_any_number_of_keys():
-    ids = [make_key()[0].id for _ in range(3)]
+    uses = [services.Use(make_key()[0].id, ADDRESS, "curl/8.5.0") for _ in range(3)]
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        services.touch_keys(ids)
+        services.touch_keys(uses)
     assert len([query for query in queries if query["sql"].startswith("UPDATE")]) == 1

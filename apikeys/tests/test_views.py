@@ -13,7 +13,7 @@ from django.urls import reverse
 from accounts import services as accounts
 from accounts.models import Budget
 from apikeys import services
-from apikeys.models import APIKey
+from apikeys.models import APIKey, KeyClient
 from apikeys.tests.factories import make_key, make_listing, make_person
 from common import clock
 from common.ids import uuid7
@@ -329,6 +329,7 @@ def test_the_list_takes_the_same_queries_for_3_and_30_keys(browser, ada, path):
 
     for _ in range(3):
         make_key(user=ada, spend_limit=services.SpendLimit(NANO))
+    count()  # the first page of a session writes down its device
     few = count()
     for _ in range(27):
         make_key(user=make_person(organization=ada.personal_organization), spend_limit=services.SpendLimit(NANO))
@@ -422,9 +423,11 @@ def test_revoking_asks_first(browser, ada):
     html = html_of(browser.get(path))
     assert f"Programs that use “production” ({key}) stop working within a second." in html
     assert "It was never used." in html
-    services.touch_keys([key.pk])
+    services.touch_keys([services.Use(key.pk, "203.0.113.8", "OpenAI/Python 3.54.0")])
     for page in (path, "/keys"):
-        assert "The key is in use: a request came" in html_of(browser.get(page))
+        html = html_of(browser.get(page))
+        assert "The key is in use." in html
+        assert "by openai-python 3.54.0 from 203.0.113.8" in html
     key.refresh_from_db()
     assert key.revoked_at is None
     for _again in range(2):
@@ -447,15 +450,40 @@ def test_the_card_of_a_new_secret_waits_for_the_first_request(browser, ada):
     path = f"/keys/{key.public_id}?part=use"
     assert f'hx-get="{path}"' in html
     assert (browser.get(path).status_code, browser.get(path).content) == (204, b""), "nothing to swap in yet"
-    services.touch_keys([key.pk])
+    services.touch_keys([services.Use(key.pk, "203.0.113.8", "OpenAI/Python 3.54.0")])
     answer = browser.get(path)
     assert answer.status_code == 286, "tells htmx to stop"
-    assert "Received " in answer.content.decode()
+    assert re.search(r"Received \d\d:\d\d:\d\d from openai-python 3.54.0", answer.content.decode())
     assert "<html" not in answer.content.decode()
     APIKey.objects.update(last_used_at=None, created_at=clock.now() - timedelta(minutes=11))
     answer = browser.get(path)
     assert answer.status_code == 286
     assert "No request within ten minutes." in answer.content.decode()
+
+
+def test_rotating_says_which_clients_used_the_key_lately(browser, ada):
+    key, _ = make_key(user=ada)
+    services.touch_keys([services.Use(key.pk, "203.0.113.8", "OpenAI/Python 3.54.0")])
+    services.touch_keys([services.Use(key.pk, "203.0.113.9", "curl/8.5.0")])
+    html = html_of(browser.get(f"/keys/{key.public_id}/rotate"))
+    assert "2 clients used it in the last 24 hours" in html
+    for words in ("openai-python 3.54.0", "203.0.113.8", "curl 8.5.0", "203.0.113.9"):
+        assert words in html
+    KeyClient.objects.update(last_seen_at=clock.now() - timedelta(hours=25))
+    assert "in the last 24 hours" not in html_of(browser.get(f"/keys/{key.public_id}/rotate"))
+
+
+def test_the_page_of_a_key_shows_its_limits_clients_and_trail(browser, ada):
+    key, _ = make_key(user=ada, rate_limit=60, spend_limit=services.SpendLimit(5 * 10**9))
+    services.touch_keys([services.Use(key.pk, "203.0.113.8", "curl/8.5.0")])
+    services.change_key(key=key, changes={"name": "renamed"})
+    html = html_of(browser.get(f"/keys/{key.public_id}"))
+    for words in ("Spend limit of this key", "of $5.00 this month", "of 60 a minute", "curl 8.5.0", "203.0.113.8"):
+        assert words in html
+    trail = html[html.index("What was done to it") :]
+    assert trail.index("Changed") < trail.index("Made")
+    test_key, _ = make_key(user=ada, mode="test")
+    assert "agorai/echo" in html_of(browser.get(f"/keys/{test_key.public_id}"))
 
 
 def test_every_form_needs_its_csrf_token(ada):

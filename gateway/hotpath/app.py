@@ -166,7 +166,7 @@ class Exchange:
             raise KeyExpired()
         if not caller.may_come_from(self._address):
             raise IPNotAllowed()
-        gateway.note_use(caller)
+        gateway.note_use(caller, self._address, self._headers.get(b"user-agent", b"").decode("latin-1"))
         return caller
 
     def _credential(self) -> str:

@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg_pool
 from django.conf import settings
 
-from apikeys.services import touch_keys
+from apikeys.services import Use, touch_keys
 from common.ids import encode
 from common.limiter import AsyncLimiter, Bucket, Decision
 from common.limits import require
@@ -53,6 +53,8 @@ BEAT_SECONDS = 30
 NOTE_SECONDS = 5  # how often `last_used` of the keys seen is written
 
 
+MAX_USES = 20_000  # different ones between two writes
+MAX_USER_AGENT = 400
 class Gateway:
     """Everything that lives as long as the process and its event loop."""
 
@@ -74,7 +76,7 @@ class Gateway:
         self._limiter = AsyncLimiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
         self._limits: Batcher[Sequence[Bucket], list[Decision]] = Batcher(self._limiter.check_many)
         self._open: dict[UUID, float] = {}
-        self._used_keys: set[UUID] = set()
+        self._uses: dict[Use, None] = {}  # the latest last
         self._sweeps: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -215,18 +217,21 @@ class Gateway:
 
     # --- What a process does beside its calls ---
 
-    def note_use(self, caller: Caller) -> None:
-        """Remember that the key was used; written with the next sweep."""
+    def note_use(self, caller: Caller, address: str, user_agent: str) -> None:
+        """Remember that the key was used, and by whom; written with the next sweep."""
         if caller.api_key_id is not None:
-            self._used_keys.add(caller.api_key_id)
+            use = Use(caller.api_key_id, address, user_agent[:MAX_USER_AGENT])
+            self._uses.pop(use, None)
+            if len(self._uses) < MAX_USES:
+                self._uses[use] = None
 
     async def _write_uses(self) -> None:
-        if self._used_keys:
-            used, self._used_keys = self._used_keys, set()
+        if self._uses:
+            uses, self._uses = self._uses, {}
             try:
-                await run_in_django(touch_keys, used)
+                await run_in_django(touch_keys, list(uses))
             except ServiceUnavailable:
-                self._used_keys |= used
+                self._uses = {**uses, **self._uses}
                 raise
 
     async def _beat(self) -> None:

@@ -1,17 +1,7 @@
-"""Issue, verify, change, rotate and revoke keys.
-
-A secret is `agr_live_` or `agr_test_`, 32 random characters and 6 of a checksum over all before it, in base62. It is
-stored as an HMAC chain over the peppers, from the oldest to the newest, so a new pepper wraps what is stored without
-knowing the secrets; until a row is wrapped, its digest is found under the pepper that was the newest then.
-"""
+"""Verify, issue, change, rotate and revoke keys."""
 
 from __future__ import annotations
 
-import hmac
-import re
-import secrets
-import string
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,14 +9,16 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from accounts import services as accounts
-from accounts.models import Budget, Membership, Organization, User
-from apikeys.errors import IPNotAllowed, KeyExpired, KeyMalformed, KeyNotActive, KeyRevoked, KeyTooWide, KeyUnknown
+from accounts.models import Budget, Membership, Organization, User, role_may, roles_with
+from apikeys.errors import IPNotAllowed, KeyExpired, KeyNotActive, KeyRevoked, KeyTooWide, KeyUnknown
 from apikeys.models import DEFAULT_PERMISSIONS, PERMISSIONS, APIKey, scopes_of_role
+from apikeys.services.digests import candidate_digests, make_secret, stored, wrapped
+from apikeys.services.limits import spend_limits_of
+from apikeys.services.reminders import reminder_due
 from common import clock
 from common.clock import ClockNow
 from common.ids import decode, uuid7
@@ -34,20 +26,11 @@ from common.problems import Conflict, FieldError, InvalidCredentials, RoleRequir
 from observability.services import changes as changes_between
 from observability.services import record
 
-BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
-RANDOM_LENGTH = 32
-CHECKSUM_LENGTH = 6
-SHOWN_OF_RANDOM = 4
-
 DEFAULT_OVERLAP_SECONDS = 86_400
 MAX_OVERLAP_SECONDS = 7 * 86_400
 MAX_NAME_LENGTH = 80
 MAX_ALLOWED = 100  # models, addresses
 MAX_RATE_LIMIT = 1_000_000  # calls a minute
-USED_AT_MOST_EVERY = timedelta(minutes=1)
-WRAP_BATCH = 1000
-
-_SECRET = re.compile(rf"agr_(?:live|test)_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,84 +39,6 @@ class SpendLimit:
 
     limit_nano: int
     window: str = Budget.Window.MONTH
-
-
-# --- The secret -------------------------------------------------------------------------------------------------------
-
-
-def make_secret(mode: str) -> str:
-    head = f"agr_{mode}_" + "".join(secrets.choice(BASE62) for _ in range(RANDOM_LENGTH))
-    return head + checksum(head)
-
-
-def checksum(head: str) -> str:
-    """CRC-32 in base62. It keeps noise away from the database and lets scanners know a key; it is no protection."""
-    number, digits = zlib.crc32(head.encode()), ""
-    for _ in range(CHECKSUM_LENGTH):
-        number, digit = divmod(number, 62)
-        digits = BASE62[digit] + digits
-    return digits
-
-
-def is_well_formed(secret: str) -> bool:
-    return _SECRET.fullmatch(secret) is not None and checksum(secret[:-CHECKSUM_LENGTH]) == secret[-CHECKSUM_LENGTH:]
-
-
-def candidate_digests(secret: str) -> list[bytes]:
-    """Every digest under which a key with this secret may be stored, the newest pepper's first.
-
-    Raises KeyMalformed, before anything is computed. Asks no database.
-    """
-    if not is_well_formed(secret):
-        raise KeyMalformed()
-    return [digest for _, digest in reversed(_chain(secret.encode(), _peppers()))]
-
-
-def _peppers() -> list[tuple[str, bytes]]:
-    """Id and bytes, from the oldest to the newest."""
-    return list(reversed(settings.KEY_PEPPERS.items()))
-
-
-def _chain(value: bytes, peppers: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    """Id of each pepper and the digest after it."""
-    links = []
-    for pepper_id, pepper in peppers:
-        value = hmac.digest(pepper, value, "sha256")
-        links.append((pepper_id, value))
-    return links
-
-
-def _wrapped(digest: bytes | memoryview, pepper_id: str) -> bytes:
-    """The digest under the newest pepper of what was stored under an older one. Raises ValueError for an unknown id."""
-    peppers = _peppers()
-    newer = peppers[[known for known, _ in peppers].index(pepper_id) + 1 :]
-    return _chain(bytes(digest), newer)[-1][1] if newer else bytes(digest)
-
-
-def _stored(secret: str) -> dict[str, Any]:
-    """The columns that stand for a secret."""
-    pepper_id, digest = _chain(secret.encode(), _peppers())[-1]
-    shown = len("agr_live_") + SHOWN_OF_RANDOM
-    return {"digest": digest, "pepper_id": pepper_id, "prefix": secret[:shown], "last_four": secret[-4:]}
-
-
-def wrap_digests() -> int:
-    """Bring every stored digest under the newest pepper. Returns how many rows changed; repeating it is harmless."""
-    newest = _peppers()[-1][0]
-    changed = 0
-    while True:
-        with transaction.atomic():
-            batch = list(
-                APIKey.objects.exclude(pepper_id=newest).order_by("id").select_for_update(skip_locked=True)[:WRAP_BATCH]
-            )
-            for key in batch:
-                if key.previous_digest is not None:
-                    key.previous_digest = _wrapped(key.previous_digest, key.pepper_id)
-                key.digest, key.pepper_id = _wrapped(key.digest, key.pepper_id), newest
-            APIKey.objects.bulk_update(batch, ["digest", "previous_digest", "pepper_id"])
-        changed += len(batch)
-        if len(batch) < WRAP_BATCH:
-            return changed
 
 
 # --- Use --------------------------------------------------------------------------------------------------------------
@@ -164,21 +69,6 @@ def verify_key(secret: str, *, address: str, at: datetime) -> APIKey:
 
 def _is_within(address: str, networks: Iterable[str]) -> bool:
     return bool(address) and any(ip_address(address) in ip_network(network) for network in networks)
-
-
-@transaction.atomic
-def touch_keys(ids: Iterable[UUID]) -> int:
-    """Note that these keys were used just now, each at most once a minute. Returns how many rows changed."""
-    due = APIKey.objects.filter(
-        Q(last_used_at=None) | Q(last_used_at__lt=ClockNow() - USED_AT_MOST_EVERY), id__in=list(ids)
-    )
-    locked = due.order_by("id").select_for_update(skip_locked=True)
-    return APIKey.objects.filter(id__in=locked.values("id")).update(last_used_at=ClockNow())
-
-
-def is_use_due(key: APIKey, at: datetime) -> bool:
-    """Whether `touch_keys` would write: saves the statement for a key that is used many times a minute."""
-    return key.last_used_at is None or key.last_used_at < at - USED_AT_MOST_EVERY
 
 
 # --- Issue and change -------------------------------------------------------------------------------------------------
@@ -220,7 +110,7 @@ def issue_key(
         at=clock.now(),
     )
     secret = make_secret(mode)
-    key = APIKey(id=id or uuid7(), organization=organization, user=user, mode=mode, **values, **_stored(secret))
+    key = APIKey(id=id or uuid7(), organization=organization, user=user, mode=mode, **values, **stored(secret))
     _refuse_wider(key, by)
     try:
         with transaction.atomic():
@@ -276,9 +166,9 @@ def rotate_key(
         raise KeyNotActive("The key was revoked." if key.revoked_at is not None else "The key has expired.")
     _refuse_wider(key, by)
     secret = make_secret(key.mode)
-    values = _stored(secret) | {"previous_digest": None, "overlap_until": None, "updated_at": at}
+    values = stored(secret) | {"previous_digest": None, "overlap_until": None, "updated_at": at}
     if overlap_seconds > 0:
-        values["previous_digest"] = _wrapped(key.digest, key.pepper_id)
+        values["previous_digest"] = wrapped(key.digest, key.pepper_id)
         values["overlap_until"] = at + timedelta(seconds=overlap_seconds)
     if not APIKey.objects.filter(pk=key.pk, digest=key.digest, revoked_at=None).update(**values):
         raise Conflict("The key was rotated or revoked at the same time. Read it again.")
@@ -289,21 +179,23 @@ def rotate_key(
 
 
 @transaction.atomic
-def revoke_key(*, key: APIKey) -> APIKey:
-    """End the key, its secrets of an overlap too. Repeating it changes nothing."""
+def revoke_key(*, key: APIKey, reason: str = "") -> APIKey:
+    """End the key, its secrets of an overlap too. Repeating it changes nothing. reason: for the audit log."""
     revoked = APIKey.objects.filter(pk=key.pk, revoked_at=None).update(
-        revoked_at=ClockNow(), previous_digest=None, overlap_until=None, updated_at=ClockNow()
+        revoked_at=ClockNow(), remind_at=None, previous_digest=None, overlap_until=None, updated_at=ClockNow()
     )
     key.refresh_from_db()
     if revoked:
-        _record("key.revoked", key, before={"name": key.name, "key": str(key)})
+        after = {"reason": reason} if reason else None
+        _record("key.revoked", key, before={"name": key.name, "key": str(key)}, after=after)
     return key
 
 
 def require_control(*, key: APIKey, user: User, role: str | None) -> None:
     """Everyone may change the keys they made; those of others need an owner or admin. Raises RoleRequired."""
-    if key.user_id != user.pk and role not in ("owner", "admin"):
-        raise RoleRequired("Someone else made this key.", required_roles=["owner", "admin"], role=role)
+    if key.user_id != user.pk and not role_may(role, "keys.manage"):
+        needed = list(roles_with("keys.manage"))
+        raise RoleRequired("Someone else made this key.", required_roles=needed, role=role)
 
 
 # --- What a key may be ------------------------------------------------------------------------------------------------
@@ -325,6 +217,8 @@ def _checked(values: Mapping[str, Any], *, organization: Organization, role: str
         columns["allowed_models"] = _find_models(columns["allowed_models"] or (), organization, faults)
     if "allowed_ips" in columns:
         columns["allowed_ips"] = _checked_networks(columns["allowed_ips"] or (), faults)
+    if "expires_at" in columns:
+        columns["remind_at"] = reminder_due(columns["expires_at"], at)
     if faults:
         raise ValidationFailed(errors=faults)
     return columns
@@ -451,50 +345,3 @@ def _record(action: str, key: APIKey, **states: Any) -> None:
 
 def _has_spend_limit(key: APIKey) -> bool:
     return Budget.objects.of_subject(key.pk).filter(purpose=Budget.Purpose.SPEND_LIMIT, closed_at=None).exists()
-
-
-def spend_limits_of(ids: Iterable[UUID]) -> dict[UUID, Budget]:
-    """The budget, in its present window, of each of these keys that has a spend limit; by key."""
-    return {
-        budget.subject_id: budget
-        for budget in accounts.current_budgets(ids)
-        if budget.purpose == Budget.Purpose.SPEND_LIMIT
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class EffectiveLimit:
-    """The tightest of the limits that a key's calls must fit into. Amounts are nano-units.
-
-    source: `key`, `organization` or `credit`. resets_at: when its window turns; None: never. own_nano: the key's own
-    limit, if it has one.
-    """
-
-    source: str
-    used_nano: int
-    limit_nano: int
-    window: str
-    resets_at: datetime | None
-    own_nano: int | None
-
-
-def effective_limits(keys: Iterable[APIKey], *, organization: Organization) -> dict[UUID, EffectiveLimit]:
-    """The tightest limit of each of the organization's keys, by key; a key that nothing limits is left out."""
-    keys = list(keys)
-    budgets = accounts.current_budgets([organization.pk, *(key.pk for key in keys)])
-    shared = [budget for budget in budgets if budget.subject_id == organization.pk]
-    tightest = {}
-    for key in keys:
-        own = [budget for budget in budgets if budget.subject_id == key.pk]
-        if candidates := [*own, *shared]:
-            budget = min(candidates, key=lambda candidate: candidate.left)
-            is_credit = budget.purpose == Budget.Purpose.CREDIT
-            tightest[key.pk] = EffectiveLimit(
-                source="credit" if is_credit else str(budget.subject_kind),
-                used_nano=budget.spent,
-                limit_nano=budget.limit,
-                window=budget.window,
-                resets_at=budget.ends_at,
-                own_nano=own[0].limit if own else None,
-            )
-    return tightest

@@ -1,0 +1,67 @@
+"""What may be done with API keys: everything that other apps, pages, API and jobs call."""
+
+from apikeys.models import DEFAULT_PERMISSIONS, PERMISSIONS
+from apikeys.services.digests import BASE62, candidate_digests, checksum, is_well_formed, make_secret, wrap_digests
+from apikeys.services.keys import (
+    DEFAULT_OVERLAP_SECONDS,
+    MAX_ALLOWED,
+    MAX_NAME_LENGTH,
+    MAX_OVERLAP_SECONDS,
+    MAX_RATE_LIMIT,
+    SpendLimit,
+    change_key,
+    issue_key,
+    names_of_models,
+    require_control,
+    revoke_key,
+    rotate_key,
+    verify_key,
+)
+from apikeys.services.limits import (
+    EffectiveLimit,
+    Limit,
+    effective_limits,
+    limits_of_key,
+    limits_of_person,
+    spend_limits_of,
+)
+from apikeys.services.reminders import send_reminders
+from apikeys.services.uses import MAX_CLIENTS, Use, client_of, is_use_due, prune_clients, recent_clients, touch_keys
+
+__all__ = [
+    "BASE62",
+    "DEFAULT_OVERLAP_SECONDS",
+    "DEFAULT_PERMISSIONS",
+    "MAX_ALLOWED",
+    "MAX_CLIENTS",
+    "MAX_NAME_LENGTH",
+    "MAX_OVERLAP_SECONDS",
+    "MAX_RATE_LIMIT",
+    "PERMISSIONS",
+    "EffectiveLimit",
+    "Limit",
+    "SpendLimit",
+    "Use",
+    "candidate_digests",
+    "change_key",
+    "checksum",
+    "client_of",
+    "effective_limits",
+    "is_use_due",
+    "is_well_formed",
+    "issue_key",
+    "limits_of_key",
+    "limits_of_person",
+    "make_secret",
+    "names_of_models",
+    "prune_clients",
+    "recent_clients",
+    "require_control",
+    "revoke_key",
+    "rotate_key",
+    "send_reminders",
+    "spend_limits_of",
+    "touch_keys",
+    "verify_key",
+    "wrap_digests",
+]
