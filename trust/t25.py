@@ -42,7 +42,7 @@ SABOTAGES = (
     ),
     Sabotage(
         "the secret before a rotation is not wrapped",
-        "apikeys/services.py",
+        "apikeys/services/digests.py",
         "                if key.previous_digest is not None:\n",
         "                if False:\n",
     ),
@@ -72,7 +72,7 @@ SABOTAGES = (
     ),
     Sabotage(
         "keys under the newest pepper alone",
-        "apikeys/services.py",
+        "apikeys/services/digests.py",
         "return [digest for _, digest in reversed(_chain(secret.encode(), _peppers()))]",
         "return [digest for _, digest in reversed(_chain(secret.encode(), _peppers()[-1:]))]",
     ),
