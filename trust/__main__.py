@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Failure as failure:
         sys.stderr.write(f"trust: {failure}\n")
         return NOT_RUN
+    except Exception:  # Python itself would end with 1, which says that something does not hold
+        traceback.print_exc()
+        return NOT_RUN
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

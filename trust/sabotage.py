@@ -110,7 +110,7 @@ def _run(invariant: Invariant, change: Sabotage, copy: Path, servers: Path, seed
     if change.red_by == "refusal":
         return done.returncode == 2, _last(done.stderr)
     if done.returncode != 1:
-        return False, f"It ended with {done.returncode}. {_last(done.stderr)}"
+        return False, f"It ended with {done.returncode}. {_last(done.stderr)}".strip()
     result = json.loads(done.stdout.splitlines()[-1])
     own = [line for line in done.stderr.splitlines() if line.startswith(f"{invariant.id}: ")]
     return result["violations"] > 0, own[0].partition(": ")[2] if own else ""
