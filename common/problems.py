@@ -419,12 +419,25 @@ def request_id_of(request: Any) -> str:
     return getattr(request, "request_id", "")
 
 
+def code_of(request: Any) -> str:
+    """The code of the problem that this request was answered with; empty for another answer."""
+    found: str = getattr(request, "problem_code", "")
+    return found
+
+
+def _note_code(request: Any, problem: Problem) -> None:
+    """For the request log, on Django's request also where DRF's is given."""
+    if request is not None:
+        getattr(request, "_request", request).problem_code = problem.code
+
+
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's EXCEPTION_HANDLER. Returns None for a bug, which stays a 500."""
     problem = from_exception(exc)
     if problem is None:
         return None
     request = context.get("request")
+    _note_code(request, problem)
     headers = problem.headers
     if problem.status == 405 and (view := context.get("view")) is not None:
         headers.setdefault("Allow", ", ".join(view.allowed_methods))
@@ -449,6 +462,7 @@ def is_api_path(path: str) -> bool:
 
 def problem_response(problem: Problem, request: HttpRequest) -> HttpResponseBase:
     """Answer `problem` outside DRF: JSON under `/api` and `/v1`, else the page `errors/<status>.html`."""
+    _note_code(request, problem)
     request_id = request_id_of(request)
     if speaks_openai(request.path):
         return JsonResponse(openai_envelope(problem, request_id), status=problem.status, headers=problem.headers)

@@ -12,7 +12,7 @@ from django.db.backends.utils import CursorWrapper
 from config import env
 
 # Tables whose rows stand once written: the application may read and add, never change or remove.
-APPEND_ONLY: tuple[str, ...] = ("observability_auditevent",)
+APPEND_ONLY: tuple[str, ...] = ("observability_auditevent", "observability_requestlog")
 # Tables that the application only reads; SQL functions of the owner write them.
 READ_ONLY: tuple[str, ...] = ("gateway_invocation", "billing_usageevent")
 # Tables of which it may change these columns alone; what a budget has spent and holds is moved by `gateway_batch`.

@@ -18,6 +18,11 @@ JOBS: tuple[Job, ...] = (
     Job("gateway.create_partitions", timedelta(hours=1), "days ahead: without a partition no call is taken"),
     Job("gateway.measure_models", timedelta(minutes=10), "reads 30 days of calls; figures move slowly"),
     Job("observability.export_audit_head", timedelta(minutes=1), "events after the last kept head could be cut unseen"),
+    Job(
+        "observability.rotate_request_log",
+        timedelta(hours=1),
+        "a place for the rows of tomorrow, and none for old ones",
+    ),
     Job("accounts.prune_codes", timedelta(minutes=10), "codes and tokens that no longer serve are of no use to anyone"),
 )
 

@@ -9,8 +9,8 @@ from django.contrib import admin
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from common.staff import DayFilter, ReadOnlyAdmin, id_column
-from observability.models import AuditEvent
+from common.staff import ChoiceFilter, DayFilter, ReadOnlyAdmin, id_column
+from observability.models import AuditEvent, RequestLog
 
 
 def json_column(column: str, description: Any) -> Any:
@@ -66,4 +66,46 @@ class AuditEventAdmin(ReadOnlyAdmin):
         id_column("req", "request_id", _("request")),
         "previous_hash",
         "hash",
+    )
+
+
+class AnswerFilter(ChoiceFilter):
+    title = _("answer")
+    parameter_name = "status__gte"
+    values = (("400", _("Errors")), ("500", _("Errors of ours")))
+
+
+@admin.register(RequestLog)
+class RequestLogAdmin(ReadOnlyAdmin):
+    """One row per request to the API. Calls of models have a page of their own, under the same id."""
+
+    typed_ids = {"req": "pk", "org": "organization_id", "usr": "actor_user_id", "key": "actor_key_id"}
+    list_display = (
+        id_column("req"),
+        "at",
+        "method",
+        "route",
+        "status",
+        "error_code",
+        "ms",
+        id_column("org", "organization_id", _("organization")),
+        "address",
+    )
+    list_filter = (DayFilter, AnswerFilter)
+    search_fields = ("=route", "=error_code")
+    search_help_text = _("An id such as req_…, org_…, usr_… or key_…, the name of a route, or an error code.")
+    ordering = ("-id",)
+    fields = readonly_fields = (
+        id_column("req"),
+        "at",
+        "method",
+        "route",
+        "status",
+        "error_code",
+        "ms",
+        id_column("usr", "actor_user_id", _("person")),
+        id_column("key", "actor_key_id", _("key")),
+        id_column("org", "organization_id", _("organization")),
+        "address",
+        "client",
     )

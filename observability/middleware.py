@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import UUID
 
 import structlog
 from django.conf import settings
@@ -11,7 +12,7 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 from django.urls import resolve
 
 from common.ids import encode, uuid7
-from common.problems import MethodNotAllowed, NotFound, Problem, problem_response
+from common.problems import MethodNotAllowed, NotFound, Problem, code_of, is_api_path, problem_response
 from observability import services
 
 logger = structlog.get_logger("access")
@@ -40,6 +41,8 @@ class RequestMiddleware:
             response.headers["x-request-id"] = request_id
             ms = round((time.perf_counter() - start) * 1000, 1)
             self._log(request, response, ms)
+            if is_api_path(request.path_info):
+                _note(request, response, id, ms)
             return response
         finally:
             services.end_request(token)
@@ -79,6 +82,27 @@ class RequestMiddleware:
         if _CLIENT_ID.fullmatch(client_id):
             facts["client_request_id"] = client_id
         logger.log(10 if quiet else 20, "request", **facts)
+
+
+def _note(request: HttpRequest, response: HttpResponseBase, id: UUID, ms: float) -> None:
+    """Leave a row for the request log."""
+    match, caller = request.resolver_match, services.caller_of(request)
+    address, client = services.current_client()
+    services.note_request(
+        services.Seen(
+            id=id,
+            user_id=caller.user_id,
+            key_id=caller.key_id,
+            organization_id=caller.organization_id,
+            method=request.method or "",
+            route=match.view_name if match is not None else "",
+            status=response.status_code,
+            ms=ms,
+            error_code=code_of(request),
+            address=address,
+            client=client,
+        )
+    )
 
 
 def _explain_method(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

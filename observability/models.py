@@ -1,4 +1,4 @@
-"""What happened: the audit log, one row per act that mattered."""
+"""What happened: a row in the audit log for each act that mattered, and in the request log for each API request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from common.ids import encode, uuid7
-from observability.querysets import AuditEventQuerySet
+from observability.querysets import AuditEventQuerySet, RequestLogQuerySet
 
 
 class AuditEvent(models.Model):
@@ -53,3 +53,44 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {encode('evt', self.id)}"
+
+
+class RequestLog(models.Model):
+    """One request to `/api` or `/v1`: who, what address, how it ended. Never its query, headers or body.
+
+    The table is partitioned by day through `id`, which is the request's id; `services.rotate_request_log` drops old
+    days. `at` is the instant in the id. Ids instead of foreign keys: nothing waits for a row here.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    at = models.DateTimeField()
+    actor_user_id = models.UUIDField(null=True)
+    actor_key_id = models.UUIDField(null=True)
+    organization_id = models.UUIDField(null=True)
+    method = models.CharField(max_length=10)
+    route = models.CharField(max_length=60, blank=True)
+    status = models.PositiveSmallIntegerField()
+    ms = models.PositiveIntegerField()
+    error_code = models.CharField(max_length=40, blank=True)
+    address = models.CharField(max_length=45, blank=True)
+    client = models.CharField(max_length=200, blank=True)
+
+    objects = RequestLogQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API request"
+        indexes = [
+            models.Index(fields=["organization_id", "-id"], name="request_of_organization"),
+            models.Index(fields=["organization_id", "route", "-id"], name="request_of_organization_route"),
+            models.Index(
+                fields=["organization_id", "-id"], condition=Q(status__gte=400), name="request_failed_of_organization"
+            ),
+            models.Index(fields=["actor_key_id", "-id"], name="request_of_key"),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def public_id(self) -> str:
+        return encode("req", self.id)

@@ -11,10 +11,12 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.urls import resolve
 
 from accounts.services import find_bearer, resolve_actor
 from apikeys.errors import IPNotAllowed, KeyExpired, KeyMalformed, KeyRevoked, KeyUnknown
@@ -46,6 +48,7 @@ from gateway.hotpath.rules import KINDS, Call, kind_of
 from gateway.hotpath.snapshot import Caller, Listing
 from gateway.hotpath.stream import Stream
 from gateway.models import Invocation
+from observability.services import Seen, note_request
 
 logger = logging.getLogger("gateway.app")
 
@@ -55,6 +58,7 @@ PARSED_ASIDE_BYTES = 64 * 1024  # what is larger would keep other calls waiting 
 BODY_SECONDS = 60
 STALLED_SECONDS = 60  # a client that takes nothing of its stream for so long has gone
 INVOKE = re.compile(r"/api/models/[^/]+/invoke")
+INVOKE_ROUTE = "api:model-invoke"
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -108,9 +112,12 @@ class Exchange:
         self._method: str = scope["method"]
         self._headers = read_headers(scope["headers"])
         self._address = connection_address(scope, self._headers)
+        self._began = time.perf_counter()
         self._id = uuid7()
         self._request_id = encode("req", self._id)
         self._has_started = False
+        self._status, self._error_code = 0, ""
+        self._caller: Caller | None = None
         self._rates: list[Decision] = []
 
     @property
@@ -127,12 +134,33 @@ class Exchange:
         except Exception:
             logger.exception("unexpected", extra={"request_id": self._request_id})
             await self._refuse(InternalError())
+        finally:
+            self._note()
+
+    def _note(self) -> None:
+        """Leave a row for the request log."""
+        caller = self._caller
+        note_request(
+            Seen(
+                id=self._id,
+                user_id=caller.user_id if caller is not None else None,
+                key_id=caller.api_key_id if caller is not None else None,
+                organization_id=caller.organization_id if caller is not None else None,
+                method=self._method,
+                route=route_of(self._path),
+                status=self._status,
+                ms=(time.perf_counter() - self._began) * 1000,
+                error_code=self._error_code,
+                address=self._address,
+                client=self._headers.get(b"user-agent", b"").decode("latin-1"),
+            )
+        )
 
     async def _serve(self) -> None:
         if self._method != "POST":
             raise MethodNotAllowed("Models are called with POST.", headers={"Allow": "POST"})
         gateway = await running_gateway()
-        caller = await self._authenticate(gateway)
+        caller = self._caller = await self._authenticate(gateway)
         self._rates = await gateway.check_rate(caller.buckets)
         raw = await self._read_body()
         body = parse_body(raw) if len(raw) <= PARSED_ASIDE_BYTES else await asyncio.to_thread(parse_body, raw)
@@ -276,6 +304,7 @@ class Exchange:
         return problem
 
     async def _refuse(self, problem: Problem) -> None:
+        self._error_code = problem.code
         if self._has_started:  # too late for a status: the connection ends without its last chunk
             return
         logger.info("refused", extra={"request_id": self._request_id, "status": problem.status, "code": problem.code})
@@ -290,7 +319,18 @@ class Exchange:
 
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
         self._has_started = True
+        self._status = status
         await self._send({"type": "http.response.start", "status": status, "headers": list(_raw(headers))})
+
+
+@cache
+def _route(path: str) -> str:
+    return resolve(path).view_name
+
+
+def route_of(path: str) -> str:
+    """The name of the address, as it stands in `config/access.py`. Addresses of models have one between them."""
+    return _route(path) if path in KINDS else INVOKE_ROUTE
 
 
 def parse_body(raw: bytes) -> dict[str, Any]:

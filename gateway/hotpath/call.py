@@ -46,15 +46,17 @@ from gateway.hotpath.snapshot import Caller, Listing, Snapshots
 from gateway.models import Rule
 from gateway.services.budgets import refusal
 from gateway.services.calls import Reserve, Settle
+from observability.services import waiting_requests, write_requests, write_requests_here
 
 logger = logging.getLogger("gateway.call")
 
 BEAT_SECONDS = 30
+LOG_SECONDS = 1
 NOTE_SECONDS = 5  # how often `last_used` of the keys seen is written
-
-
 MAX_USES = 20_000  # different ones between two writes
 MAX_USER_AGENT = 400
+
+
 class Gateway:
     """Everything that lives as long as the process and its event loop."""
 
@@ -82,9 +84,11 @@ class Gateway:
     async def start(self) -> None:
         await self._pool.open(wait=False)
         await self.door.start()
+        write_requests_here(True)
         self._sweeps = [
             asyncio.create_task(self._repeat(BEAT_SECONDS, self._beat)),
             asyncio.create_task(self._repeat(NOTE_SECONDS, self._write_uses)),
+            asyncio.create_task(self._repeat(LOG_SECONDS, self._write_requests)),
         ]
 
     async def close(self, drain_seconds: float = 10) -> None:
@@ -96,6 +100,8 @@ class Gateway:
             sweep.cancel()
         with contextlib.suppress(ServiceUnavailable):
             await self._write_uses()
+        await self._write_requests()
+        write_requests_here(False)
         await self.door.close()
         await self.money.close()
         await self._limiter.close()
@@ -233,6 +239,12 @@ class Gateway:
             except ServiceUnavailable:
                 self._uses = {**uses, **self._uses}
                 raise
+
+    async def _write_requests(self) -> None:
+        """The request log of this process, Django's requests included. While the database is away, they wait."""
+        if waiting_requests():
+            with contextlib.suppress(ServiceUnavailable):
+                await run_in_django(write_requests)
 
     async def _beat(self) -> None:
         """Renew the open calls, so that the orphan rule leaves them alone."""

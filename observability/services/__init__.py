@@ -14,11 +14,21 @@ from observability.services.context import (
     shorten,
 )
 from observability.services.health import Check, ask_database, ask_migrations, ask_redis, check_readiness
+from observability.services.requests import (
+    Seen,
+    forget_waiting_requests,
+    note_request,
+    rotate_request_log,
+    waiting_requests,
+    write_requests,
+    write_requests_here,
+)
 
 __all__ = [
     "Caller",
     "Check",
     "RequestContext",
+    "Seen",
     "ask_database",
     "ask_migrations",
     "ask_redis",
@@ -30,11 +40,17 @@ __all__ = [
     "current_request",
     "end_request",
     "export_audit_head",
+    "forget_waiting_requests",
     "health",
+    "note_request",
     "read_anchors",
     "record",
+    "rotate_request_log",
     "shorten",
     "stored_links",
     "verify_chain",
     "verify_links",
+    "waiting_requests",
+    "write_requests",
+    "write_requests_here",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -80,6 +81,7 @@ def caller_of(request: Any) -> Caller:
     )
 
 
+@lru_cache(maxsize=1024)
 def shorten(user_agent: str) -> str:
     """What a client says about itself, harmless in a log and a table: printable, without secrets, at most 200 long."""
     printable = "".join(character if character.isprintable() else " " for character in user_agent[: 4 * MAX_CLIENT])
