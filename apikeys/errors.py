@@ -43,3 +43,15 @@ class KeyTooWide(Problem):
     code, status, title = "key_too_wide", 403, "A key cannot grant more than it has"
     explanation = "A key may make, change or rotate only keys that are no wider than itself."
     fix = "Ask for less, or do this signed in instead of with a key."
+
+
+class ReportNotSigned(Problem):
+    code, status, title = "report_not_signed", 401, "The report is not signed by a partner"
+    explanation = "Reports of leaked keys are taken from partners of this site alone, which sign them."
+    fix = "Sign the body as it is sent, with the key that this site knows by the identifier in the header."
+
+
+class ReportReplayed(Problem):
+    code, status, title = "report_replayed", 409, "The report was received before"
+    explanation = "A report of leaked keys counts once. Nothing happened this time."
+    fix = "Send nothing; the first report was taken."

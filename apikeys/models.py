@@ -157,3 +157,19 @@ class KeyClient(models.Model):
 
     def __str__(self) -> str:
         return f"{self.client or '?'} {self.address}"
+
+
+class LeakReport(models.Model):
+    """A report of leaked keys that was received, so that it counts once. No secret is kept of it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    partner = models.CharField(max_length=100)
+    body_hash = models.BinaryField(max_length=32, unique=True)
+    leaks = models.PositiveIntegerField()
+    received_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["received_at"], name="leak_report_by_age")]
+
+    def __str__(self) -> str:
+        return f"{self.partner} {self.received_at:%Y-%m-%d %H:%M}"

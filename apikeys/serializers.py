@@ -149,3 +149,19 @@ class NewKeyOut(KeyOut):
 
 class RotatedKeyOut(NewKeyOut):
     overlap_until = DateTimeField(allow_null=True, help_text="Until when the old secret works; null: it has ended.")
+
+
+class LeakIn(Serializer):
+    """A secret that was found. Partners send more about it, which is not read."""
+
+    token = CharField(max_length=1000, trim_whitespace=False)
+    type = CharField(max_length=200, required=False, allow_blank=True)
+    url = CharField(max_length=4000, required=False, allow_blank=True, allow_null=True)
+
+
+class LeakOut(serializers.Serializer[Any]):
+    """What a found secret was. It is named by its hash: the answer holds no secret."""
+
+    token_hash = serializers.CharField(help_text="SHA-256 of the token, in base64.")
+    token_type = serializers.CharField()
+    label = serializers.ChoiceField(choices=["true_positive", "false_positive"])

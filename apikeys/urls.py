@@ -14,6 +14,7 @@ pages = [
 
 api = [
     path("api/keys", endpoints.Keys.as_view(), name="keys"),
+    path("api/keys/leaks", endpoints.Leaks.as_view(), name="key-leaks"),
     path("api/keys/<key:id>", endpoints.Key.as_view(), name="key"),
     path("api/keys/<key:id>/rotate", endpoints.KeyRotation.as_view(), name="key-rotate"),
 ]

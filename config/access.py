@@ -88,6 +88,8 @@ ACCESS: dict[str, Policy] = {
     "api:models": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model-versions": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
+    "api:key-leaks": public(),  # the signature of a partner is what counts
+    "api:limits": signed_in(read=ANY),
     "api:model-submit": signed_in(write="models:write", **PUBLISHERS),
     "api:model-publish": signed_in(write="models:write", **PUBLISHERS),
     "api:model-deprecate": signed_in(write="models:write", **PUBLISHERS),

@@ -20,6 +20,9 @@ from urllib.parse import urlsplit
 
 import environ
 import psycopg.conninfo
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from django.core.exceptions import ImproperlyConfigured
 
 OPTIONAL_FILE_SUFFIX = "_FILE"
@@ -152,6 +155,26 @@ def _keys(exact: bool) -> Callable[[str], dict[str, bytes]]:
     return parse
 
 
+def _public_keys(value: str) -> dict[str, ec.EllipticCurvePublicKey]:
+    """`id:key,id:key` -> {id: key} of ECDSA keys on P-256, each as PEM or as the base64 inside of it."""
+    keys: dict[str, ec.EllipticCurvePublicKey] = {}
+    for item in value.split(","):
+        key_id, colon, text = item.strip().partition(":")
+        if not key_id and not text:
+            continue
+        if not colon or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", key_id) or key_id in keys:
+            raise Fault("must be id:key,id:key with distinct ids of letters, digits, - and _")
+        encoded = "".join(re.sub(r"-----[A-Z ]+-----", "", text.replace("\\n", "")).split())
+        try:
+            key = load_der_public_key(base64.b64decode(encoded, validate=True))
+        except (ValueError, UnsupportedAlgorithm):
+            raise Fault(f"has a key ({key_id}) that is no public key in PEM or base64") from None
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise Fault(f"has a key ({key_id}) that is not of the curve P-256")
+        keys[key_id] = key
+    return keys
+
+
 def _networks(value: str) -> list[str]:
     """CIDR, or CIDR:port (an IPv6 network with a port stands in brackets); kept as text for the outbound door."""
     networks = _list(value)
@@ -190,6 +213,7 @@ TYPES: Mapping[str, Callable[[str], Any]] = {
     "recipient": _recipient,
     "keys": _keys(exact=False),
     "keys of 32 bytes": _keys(exact=True),
+    "public keys": _public_keys,
     "networks": _networks,
     "staff or automatic": _choice("staff", "automatic"),
     "json or console": _choice("json", "console"),
@@ -371,6 +395,14 @@ VARIABLES: tuple[Variable, ...] = (
         required_in_production=True,
         secret=True,
         in_debug=_development_key("JWT_SIGNING_KEYS"),
+    ),
+    Variable(
+        _SECRETS,
+        "LEAK_REPORT_KEYS",
+        "public keys",
+        "",
+        "Public keys (ECDSA, P-256) of those who may report leaked API keys at /api/keys/leaks: id:key,id:key, each in "
+        "PEM or base64. None by default, and then every report is refused.",
     ),
     Variable(_MARKET, "CURRENCY", "currency", "USD", "The one currency of this instance."),
     Variable(_MARKET, "WELCOME_CREDIT", "amount", "0", "Credit that a new organization receives, in CURRENCY."),

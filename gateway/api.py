@@ -10,18 +10,22 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apikeys import services as apikeys
+from billing.services import ensure_account
+from common.limiter import Bucket
 from common.pagination import page_response
 from common.problems import NotFound
 from common.rest import APIView
 from gateway import errors
 from gateway.errors import EndpointRefused, GatewayElsewhere, ModelNotFound, ReceiptNotFound
 from gateway.models import Endpoint, Invocation
-from gateway.serializers import EndpointIn, EndpointOut, ReceiptOut, RequestQuery, openai_model
+from gateway.serializers import EndpointIn, EndpointOut, LimitsOut, ReceiptOut, RequestQuery, openai_model
 from gateway.services import set_endpoint
 from marketplace.models import AIModel
 from marketplace.services import find_model, require_publisher
 
 MAX_LISTED = 1000
+LOOKS_PER_MINUTE = 60  # at one's own limits
 
 
 class ModelEndpoint(APIView):
@@ -88,6 +92,29 @@ class Receipt(APIView):
         if call is None:
             raise ReceiptNotFound()
         return Response(ReceiptOut(call).data)
+
+
+class Limits(APIView):
+    """Every limit that the caller's calls fall under, as it is enforced now; for a key that is blocked, too.
+
+    It has a rate of its own, and takes nothing from those that it tells about.
+    """
+
+    def _count(self, buckets: list[Bucket]) -> None:
+        if buckets[0].name != "network":  # of nobody in particular: a guess, which counts as one
+            buckets = [Bucket(f"limits:{buckets[0].key}", LOOKS_PER_MINUTE, name="limits")]
+        super()._count(buckets)
+
+    @extend_schema(operation_id="list_limits", responses=LimitsOut)
+    def get(self, request: Request) -> Response:
+        """With a key: what limits it. Signed in: what limits the organization, and you."""
+        actor = self.actor
+        ensure_account(actor.organization)
+        if actor.key is not None:
+            limits = apikeys.limits_of_key(actor.key)
+        else:
+            limits = apikeys.limits_of_person(actor.user.pk, actor.organization)
+        return Response(LimitsOut({"actor": actor, "limits": limits}).data)
 
 
 def openai_models(actor: Any) -> Any:

@@ -8,15 +8,74 @@ from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apikeys.services import Limit
 from common.ids import encode
 from common.money import money
 from common.pagination import PageQuery
-from common.rest import CharField, IntegerField, MoneyField, Serializer, TypeIDField
+from common.rest import CharField, DateTimeField, IntegerField, MoneyField, Serializer, TypeIDField
 from gateway.models import Endpoint, Invocation
 from gateway.services import signing_key_of
 from marketplace.models import Price
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "integer"},
+            {
+                "type": "object",
+                "required": ["amount", "currency"],
+                "properties": {"amount": {"type": "string"}, "currency": {"type": "string"}},
+            },
+        ]
+    }
+)
+class AmountOrCount(serializers.Field[int, Any, Any, Any]):
+    """Of money an amount, of requests their number."""
+
+    def get_attribute(self, instance: Limit) -> Any:
+        return instance.is_money, super().get_attribute(instance)
+
+    def to_representation(self, value: Any) -> Any:
+        is_money, number = value
+        return money(number, settings.CURRENCY) if is_money else number
+
+
+class LimitOut(serializers.Serializer[Limit]):
+    """`held` is reserved by calls under way. The tightest is marked once among the money, once among the rates."""
+
+    kind = serializers.ChoiceField(choices=["spend", "credit", "rate"])
+    source = serializers.ChoiceField(choices=["key", "organization", "credit", "person"])
+    limit = AmountOrCount()
+    used = AmountOrCount()
+    held = AmountOrCount()
+    remaining = AmountOrCount(source="left")
+    window = serializers.ChoiceField(choices=["minute", "day", "week", "month", "lifetime"])
+    resets_at = DateTimeField(allow_null=True, help_text="When all of it is there again; null: never by itself.")
+    is_reached = serializers.BooleanField()
+    is_tightest = serializers.BooleanField()
+
+
+class LimitsOut(serializers.Serializer[Any]):
+    organization_id = TypeIDField("org", source="actor.organization.pk")
+    key_id = serializers.SerializerMethodField()
+    mode = serializers.SerializerMethodField(help_text="Test calls are never billed: no money limits them.")
+    is_blocked = serializers.SerializerMethodField(help_text="A limit is reached, so paid calls are refused now.")
+    limits = LimitOut(many=True)
+
+    def get_key_id(self, found: Any) -> str | None:
+        key = found["actor"].key
+        return None if key is None else encode("key", key.id)
+
+    def get_mode(self, found: Any) -> str:
+        key = found["actor"].key
+        return "live" if key is None else str(key.mode)
+
+    def get_is_blocked(self, found: Any) -> bool:
+        return any(limit.is_reached for limit in found["limits"])
 
 
 class EndpointIn(Serializer):

@@ -12,6 +12,7 @@ pages = [
 api = [
     path("api/models/<str:ref>/endpoint", views.ModelEndpoint.as_view(), name="model-endpoint"),
     path("api/models/<str:ref>/invoke", views.Invoke.as_view(), name="model-invoke"),
+    path("api/limits", views.Limits.as_view(), name="limits"),
     path("api/requests", views.Requests.as_view(), name="requests"),
     path("api/requests/<req:id>", views.Receipt.as_view(), name="request"),
     path("v1/requests/<req:id>", views.Receipt.as_view(), name="v1-request"),

@@ -17,6 +17,7 @@ from apikeys.services.keys import (
     rotate_key,
     verify_key,
 )
+from apikeys.services.leaks import Leak, accept_report, prune_reports, require_signature
 from apikeys.services.limits import (
     EffectiveLimit,
     Limit,
@@ -39,9 +40,11 @@ __all__ = [
     "MAX_RATE_LIMIT",
     "PERMISSIONS",
     "EffectiveLimit",
+    "Leak",
     "Limit",
     "SpendLimit",
     "Use",
+    "accept_report",
     "candidate_digests",
     "change_key",
     "checksum",
@@ -55,8 +58,10 @@ __all__ = [
     "make_secret",
     "names_of_models",
     "prune_clients",
+    "prune_reports",
     "recent_clients",
     "require_control",
+    "require_signature",
     "revoke_key",
     "rotate_key",
     "send_reminders",
