@@ -28,6 +28,9 @@ from accounts.serializers import (
     InvitationIn,
     InvitationOut,
     InvitationTokenIn,
+    LoginCodeConfirmIn,
+    LoginCodeIn,
+    LoginCodeOut,
     LoginIn,
     MemberOut,
     MemberPatch,
@@ -112,6 +115,27 @@ class Login(Door):
         return answer_pair(user, services.open_family(user=user, client=client))
 
 
+class LoginCode(Door):
+    @extend_schema(operation_id="request_login_code", request=LoginCodeIn, responses={202: LoginCodeOut}, auth=[])
+    def post(self, request: Request) -> Response:
+        """Mail a code that logs in without the password. The answer is the same for every address."""
+        values = self.read(LoginCodeIn)
+        self.limit_account(values["email"])
+        services.request_login_code(email=values["email"])
+        return Response({"status": "code_sent"}, status=202)
+
+
+class LoginCodeConfirm(Door):
+    @extend_schema(operation_id="confirm_login_code", request=LoginCodeConfirmIn, responses=TokenPairOut, auth=[])
+    def post(self, request: Request) -> Response:
+        """Log in by the code in the mail; 401 `mfa_required` where the account has a second factor as well, for which
+        the same code is good again."""
+        values = self.read(LoginCodeConfirmIn)
+        client = client_of(request)
+        user = services.authenticate_by_code(**values, client=client)
+        return answer_pair(user, services.open_family(user=user, client=client))
+
+
 class Refresh(Door):
     @extend_schema(operation_id="refresh", request=RefreshIn, responses=TokenPairOut, auth=[])
     def post(self, request: Request) -> Response:
@@ -175,11 +199,11 @@ class BecomeDeveloper(APIView):
     @extend_schema(operation_id="become_developer", request=None, responses=DeveloperOut)
     def post(self, request: Request) -> Response:
         """Ask to publish models. Granted by the staff, or at once where the site says so. Repeating it is harmless."""
-        user = services.request_developer_role(user=self.actor.user)
+        user = self.actor.user
+        asked = services.request_developer_role(user=user)
         status = "requested" if user.role == User.PlatformRole.CONSUMER else "granted"
-        return Response(
-            DeveloperOut({"status": status, "role": user.role, "requested_at": user.developer_requested_at}).data
-        )
+        facts = {"status": status, "role": user.role, "requested_at": asked.created_at if asked else None}
+        return Response(DeveloperOut(facts).data)
 
 
 # --- Organizations ---

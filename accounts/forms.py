@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from typing import Any
 from zoneinfo import available_timezones
 
 from allauth.account import forms as allauth
 from allauth.account.internal.flows.manage_email import email_already_exists
 from allauth.account.internal.flows.signup import prevent_enumeration
+from allauth.core import context
+from allauth.mfa.adapter import get_adapter as get_mfa_adapter
 from allauth.mfa.base import forms as mfa
 from allauth.mfa.totp import forms as totp
 from allauth.mfa.webauthn import forms as webauthn
@@ -20,9 +24,9 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import services
 from accounts.errors import CodeInvalid
-from accounts.models import Budget, EmailCode, Membership, Organization, User
+from accounts.models import Budget, DeveloperRequest, EmailCode, Membership, Organization, User
 from common import money
-from common.problems import ValidationFailed
+from common.problems import RateLimited, ValidationFailed
 
 
 class Worded:
@@ -94,6 +98,35 @@ class ConfirmEmailVerificationCodeForm(Worded, allauth.ConfirmEmailVerificationC
         return code
 
 
+class RequestLoginCodeForm(Worded, allauth.RequestLoginCodeForm):
+    """The next page asks for the code and is the same whether or not there is an account."""
+
+    ATTRIBUTES = {"email": {"autocomplete": "username"}}
+
+    def clean_email(self) -> str:
+        self.cleaned_data["email"] = services.clean_email(self.cleaned_data["email"])
+        email: str = super().clean_email()
+        services.request_login_code(email=email)
+        return email
+
+
+class ConfirmLoginCodeForm(Worded, allauth.ConfirmLoginCodeForm):
+    """Compares with the row that the mail was made from."""
+
+    ATTRIBUTES = ConfirmEmailVerificationCodeForm.ATTRIBUTES
+
+    def clean_code(self) -> str:
+        code: str = self.cleaned_data["code"]
+        stage: Any = context.request._login_stage
+        try:
+            user = services.claim_login_code(email=stage.state.get("email") or "", code=code)
+        except (CodeInvalid, RateLimited) as problem:
+            raise forms.ValidationError(problem.explanation, code="incorrect_code") from problem
+        if user != stage.login.user:  # the address changed hands meanwhile
+            raise forms.ValidationError(CodeInvalid.explanation, code="incorrect_code")
+        return code
+
+
 class ChangeEmailForm(Worded, allauth.ChangeEmailForm):
     pass
 
@@ -162,7 +195,36 @@ class ActivateTOTPForm(Worded, totp.ActivateTOTPForm):
     LABELS = {"code": _("Code from the app")}
 
 
-class AddPasskeyForm(Worded, webauthn.AddWebAuthnForm):
+class Sturdy:
+    """What a device answers is read by packages that trip over anything else: that is wrong, and no error of ours."""
+
+    def clean_credential(self) -> Any:
+        return self.read(getattr(super(), "clean_credential", lambda: self.cleaned_data["credential"]))  # type: ignore[attr-defined]
+
+    def clean(self) -> Any:
+        return self.read(super().clean)  # type: ignore[misc]
+
+    @staticmethod
+    def read(parse: Callable[[], Any]) -> Any:
+        try:
+            return parse()
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
+            raise get_mfa_adapter().validation_error("incorrect_code") from error
+
+
+class LoginPasskeyForm(Sturdy, webauthn.LoginWebAuthnForm):
+    pass
+
+
+class AuthenticatePasskeyForm(Sturdy, webauthn.AuthenticateWebAuthnForm):
+    pass
+
+
+class ReauthenticatePasskeyForm(Sturdy, webauthn.ReauthenticateWebAuthnForm):
+    pass
+
+
+class AddPasskeyForm(Sturdy, Worded, webauthn.AddWebAuthnForm):
     """Whether it replaces the password is the device's to say, not a box to tick."""
 
     LABELS = {"name": _("Name")}
@@ -213,6 +275,17 @@ def time_zones(current: str) -> list[tuple[str, str]]:
     """The choices of a time zone: places, UTC, and the one in force."""
     zones = {zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")}
     return [(zone, zone.replace("_", " ")) for zone in sorted(zones | {"UTC", current})]
+
+
+class DeveloperForm(forms.Form):
+    """Why somebody wants to publish: the staff decides by it."""
+
+    reason = forms.CharField(
+        label=_("What do you want to publish?"),
+        max_length=DeveloperRequest.MAX_REASON,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=_("A sentence or two: which models, for whom, and where they run."),
+    )
 
 
 # --- Organizations ---

@@ -62,6 +62,20 @@ class LoginIn(Serializer):
     code = CharField(max_length=MAX_CODE, required=False, help_text="Of the second factor, where there is one.")
 
 
+class LoginCodeIn(Serializer):
+    email = EmailField()
+
+
+class LoginCodeOut(Serializer):
+    status = serializers.ChoiceField(choices=["code_sent"])
+
+
+class LoginCodeConfirmIn(Serializer):
+    email = EmailField()
+    code = CharField(max_length=MAX_CODE, help_text="The one in the mail.")
+    second_factor = CharField(max_length=MAX_CODE, required=False, help_text="Where there is one.")
+
+
 class RefreshIn(Serializer):
     refresh = CharField(max_length=MAX_TOKEN)
 

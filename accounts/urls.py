@@ -8,6 +8,7 @@ from accounts.views import security
 
 pages = [
     path("settings/profile", views.profile, name="profile"),
+    path("settings/developer", views.developer, name="developer"),
     path("settings/sessions", security.sessions, name="sessions"),
     path("settings/security-log", security.security_log, name="security-log"),
     path("accounts/not-me/<str:token>", security.not_me, name="not-me"),
@@ -28,6 +29,8 @@ api = [
     path("api/auth/register", endpoints.Register.as_view(), name="register"),
     path("api/auth/verify-email", endpoints.VerifyEmail.as_view(), name="verify-email"),
     path("api/auth/login", endpoints.Login.as_view(), name="login"),
+    path("api/auth/login/code", endpoints.LoginCode.as_view(), name="login-code"),
+    path("api/auth/login/code/confirm", endpoints.LoginCodeConfirm.as_view(), name="login-code-confirm"),
     path("api/auth/refresh", endpoints.Refresh.as_view(), name="refresh"),
     path("api/auth/logout", endpoints.Logout.as_view(), name="logout"),
     path("api/auth/password/reset", endpoints.PasswordReset.as_view(), name="password-reset"),

@@ -43,6 +43,7 @@ ACCESS: dict[str, Policy] = {
     "requests": signed_in(),
     "request": signed_in(),
     "profile": signed_in(),
+    "developer": signed_in(),
     "sessions": signed_in(),
     "security-log": signed_in(),
     "not-me": public(),  # the link in a notice, to be used without being logged in
@@ -62,6 +63,8 @@ ACCESS: dict[str, Policy] = {
     "api:register": public(),
     "api:verify-email": public(),
     "api:login": public(),
+    "api:login-code": public(),
+    "api:login-code-confirm": public(),
     "api:refresh": public(),
     "api:logout": public(),
     "api:password-reset": public(),
@@ -85,11 +88,11 @@ ACCESS: dict[str, Policy] = {
     "api:keys": signed_in("keys:read", "keys:write"),
     "api:key": signed_in("keys:read", "keys:write"),
     "api:key-rotate": signed_in("keys:read", "keys:write"),
+    "api:key-leaks": public(),  # the signature of a partner is what counts
+    "api:limits": signed_in(read=ANY),
     "api:models": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model-versions": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
-    "api:key-leaks": public(),  # the signature of a partner is what counts
-    "api:limits": signed_in(read=ANY),
     "api:model-submit": signed_in(write="models:write", **PUBLISHERS),
     "api:model-publish": signed_in(write="models:write", **PUBLISHERS),
     "api:model-deprecate": signed_in(write="models:write", **PUBLISHERS),
@@ -112,6 +115,7 @@ ACCESS: dict[str, Policy] = {
     "account_inactive": public(),
     "account_email_verification_sent": public(),
     "account_confirm_*": public(),
+    "account_request_login_code": public(),
     "account_reset_password*": public(),
     "account_*": signed_in(),
     "mfa_authenticate": public(),

@@ -36,6 +36,8 @@ ROUTES: dict[str, Route] = {
     # Signing up and in. Guesses at one account are counted beside it: `accounts.services.guesses`.
     "api:register": _form("auth"),
     "api:login": _form("auth"),
+    "api:login-code": _form("login-code"),
+    "api:login-code-confirm": _form("auth"),
     "api:verify-email": _form("verify-email"),
     "api:password-reset": _form("password-reset"),
     "api:password-reset-confirm": _form("password-reset-confirm"),
@@ -47,9 +49,13 @@ ROUTES: dict[str, Route] = {
     "account_reset_password": _form("password-reset"),
     "account_reset_password_*": _form("password-reset-confirm"),
     "mfa_authenticate": _form("second-factor"),
+    "mfa_login_webauthn": _form("passkey"),
+    "not-me": _form("alarm"),
     # What people do to their own account: most of it mails somebody.
     "account_*": _own_form("account"),
     "mfa_*": _own_form("factors"),
+    "developer": _own_form("developer"),
+    "api:become-developer": _own_form("developer"),
     # Searches and files.
     "api:models": SEARCH,
     "models": SEARCH,

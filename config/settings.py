@@ -209,6 +209,8 @@ ACCOUNT_FORMS = {  # the services behind them are the API's too
     "login": "accounts.forms.LoginForm",
     "signup": "accounts.forms.SignupForm",
     "confirm_email_verification_code": "accounts.forms.ConfirmEmailVerificationCodeForm",
+    "request_login_code": "accounts.forms.RequestLoginCodeForm",
+    "confirm_login_code": "accounts.forms.ConfirmLoginCodeForm",
     "change_email": "accounts.forms.ChangeEmailForm",
     "add_email": "accounts.forms.AddEmailForm",
     "change_password": "accounts.forms.ChangePasswordForm",
@@ -224,6 +226,9 @@ ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
 ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = True
 ACCOUNT_EMAIL_VERIFICATION_BY_CODE_MAX_ATTEMPTS = 5
+ACCOUNT_LOGIN_BY_CODE_ENABLED = True
+ACCOUNT_LOGIN_BY_CODE_MAX_ATTEMPTS = 5
+ACCOUNT_LOGIN_BY_CODE_TIMEOUT = 15 * 60
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
@@ -237,6 +242,7 @@ ACCOUNT_RATE_LIMITS = {  # those that `config.limits` or `accounts.services.gues
     "reauthenticate": None,
     "change_password": None,
     "manage_email": None,
+    "request_login_code": None,
     "reset_password": None,
     "reset_password_from_key": None,
 }
@@ -248,10 +254,13 @@ MFA_FORMS = {
     "activate_totp": "accounts.forms.ActivateTOTPForm",
     "add_webauthn": "accounts.forms.AddPasskeyForm",
     "edit_webauthn": "accounts.forms.RenamePasskeyForm",
+    "login_webauthn": "accounts.forms.LoginPasskeyForm",
+    "authenticate_webauthn": "accounts.forms.AuthenticatePasskeyForm",
+    "reauthenticate_webauthn": "accounts.forms.ReauthenticatePasskeyForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
-MFA_RATE_LIMITS = {"webauthn_login": f"{3 * AUTH_RATE_PER_MINUTE}/m/ip"}  # one to ask, one to answer, and the offer
+MFA_RATE_LIMITS = {"webauthn_login": None}  # `config.limits`
 MFA_TOTP_ISSUER = SITE_NAME
 RATELIMIT_USE_CACHE = "default"
 SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]  # the cache is Django's own Redis backend, whose `incr` is atomic

@@ -5,7 +5,13 @@ from accounts.services.alarms import Alarm, find_alarm, raise_alarm
 from accounts.services.budgets import change_limit, current_budgets, ensure_credit, set_spend_limit, window_at
 from accounts.services.closing import Obstacle, close_organization, end_organization, obstacles_to_closing
 from accounts.services.codes import claim_code, is_reset_token_of, issue_code
-from accounts.services.developers import grant_developer_role, request_developer_role, withdraw_developer_role
+from accounts.services.developers import (
+    grant_developer_role,
+    latest_request_of,
+    refuse_developer_role,
+    request_developer_role,
+    withdraw_developer_role,
+)
 from accounts.services.devices import name_device
 from accounts.services.digests import fingerprint
 from accounts.services.factors import hold_secret, open_secret, remove_second_factor, reseal_factors
@@ -18,7 +24,7 @@ from accounts.services.invitations import (
     resend_invitation,
     revoke_invitation,
 )
-from accounts.services.login import authenticate_user
+from accounts.services.login import authenticate_by_code, authenticate_user, claim_login_code, request_login_code
 from accounts.services.mails import mail_notice
 from accounts.services.members import (
     add_member,
@@ -35,6 +41,7 @@ from accounts.services.organizations import (
     is_time_zone,
     limit_spending,
     resolve_actor,
+    set_rate_limit,
     spend_limits_of,
     start_organization,
     update_organization,
@@ -63,6 +70,9 @@ from accounts.services.tokens import (
 )
 
 __all__ = [
+    "request_login_code",
+    "claim_login_code",
+    "authenticate_by_code",
     "AccessToken",
     "Alarm",
     "Guess",
@@ -107,6 +117,7 @@ __all__ = [
     "is_time_zone",
     "is_verified",
     "issue_code",
+    "latest_request_of",
     "leave_organization",
     "limit_spending",
     "list_sign_ins",
@@ -123,6 +134,7 @@ __all__ = [
     "raise_alarm",
     "register_user",
     "remove_member",
+    "refuse_developer_role",
     "remove_second_factor",
     "request_developer_role",
     "request_password_reset",
@@ -136,6 +148,7 @@ __all__ = [
     "revoke_invitation",
     "rotate",
     "see_session",
+    "set_rate_limit",
     "set_spend_limit",
     "spend_limits_of",
     "start_organization",

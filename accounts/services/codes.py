@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
@@ -31,8 +32,8 @@ def issue_code(*, user: User, purpose: str, email: str, at: datetime) -> str:
     return code
 
 
-def claim_code(*, user: User, purpose: str, email: str, code: str) -> None:
-    """Use up a code. Raises CodeInvalid: wrong, expired, replaced, used, or tried five times already.
+def claim_code(*, user: User, purpose: str, email: str, code: str) -> UUID:
+    """Use up a code; the id of its row. Raises CodeInvalid: wrong, expired, replaced, used, or tried five times.
 
     A try is counted before the code is compared, in one statement, so that no number of clients gets a sixth.
     """
@@ -50,6 +51,12 @@ def claim_code(*, user: User, purpose: str, email: str, code: str) -> None:
     is_right = bytes(newest.digest) in candidates  # keyed hashes: how far two agree tells nothing
     if not (counted and is_right and row.update(used_at=ClockNow())):
         raise CodeInvalid(errors=[CODE_FAULT])
+    return newest.pk
+
+
+def give_code_back(row: UUID) -> None:
+    """A code that was right, and shall be good for another try."""
+    EmailCode.objects.filter(pk=row).update(used_at=None, attempts=F("attempts") - 1)
 
 
 @transaction.atomic

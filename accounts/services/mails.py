@@ -35,6 +35,10 @@ def mail_code(*, user: User, email: str, code: str) -> None:
     notify(to=email, kind="accounts.verify_email", payload={"code": code}, recipient=user)
 
 
+def mail_login_code(*, user: User, email: str, code: str) -> None:
+    notify(to=email, kind="accounts.login_code", payload={"code": code}, recipient=user)
+
+
 def mail_account_exists(*, user: User, email: str) -> None:
     payload = {"name": user.name, "login_url": _url("account_login"), "reset_url": _url("account_reset_password")}
     notify(to=email, kind="accounts.account_exists", payload=payload, recipient=user)
@@ -61,6 +65,12 @@ def mail_notice(*, user: User, kind: str, email: str = "", **facts: str) -> None
         **facts,
     }
     notify(to=to, kind=f"accounts.{kind}", payload=payload, recipient=user)
+
+
+def mail_developer_decision(*, user: User, kind: str, reason: str = "") -> None:
+    """What the staff decided about publishing. No alarm: nothing was done in the person's name."""
+    payload = {"name": user.name, "reason": reason, "developer_url": _url("developer")}
+    notify(to=user.email, kind=f"accounts.{kind}", payload=payload, recipient=user)
 
 
 def make_alarm_token(*, user: User, email: str) -> str:

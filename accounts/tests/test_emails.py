@@ -22,7 +22,6 @@ EVERY_FACT = {
     "added_email": "more@example.org",
     "not_me_url": "https://site.example/notme",
     "device": "Firefox on Linux",
-    "address": "192.0.2.7",
     "provider": "Example",
     "email": "unknown@example.org",
     "organization": "Engines",

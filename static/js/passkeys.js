@@ -55,8 +55,10 @@ function say(form, failed) {
 }
 
 for (const form of document.querySelectorAll("form[data-passkey]")) {
-  if (!supported) continue;
-  form.hidden = false;
+  if (!supported) {
+    form.hidden = true;
+    continue;
+  }
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     say(form, false);
