@@ -21,6 +21,7 @@ from gateway.errors import EndpointRefused, GatewayElsewhere, ModelNotFound, Rec
 from gateway.models import Endpoint, Invocation
 from gateway.serializers import EndpointIn, EndpointOut, LimitsOut, ReceiptOut, RequestQuery, openai_model
 from gateway.services import set_endpoint
+from gateway.services.echo import ECHO_SLUG
 from marketplace.models import AIModel
 from marketplace.services import find_model, require_publisher
 
@@ -129,7 +130,10 @@ class OpenAIModels(APIView):
     @extend_schema(responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         rows = openai_models(self.actor).order_by("-id")[:MAX_LISTED]
-        return Response({"object": "list", "data": [openai_model(row) for row in rows]})
+        data = [openai_model(row) for row in rows]
+        if self.actor.key is not None and self.actor.key.mode == "test":
+            data.insert(0, {"id": ECHO_SLUG, "object": "model", "created": 0, "owned_by": ECHO_SLUG.partition("/")[0]})
+        return Response({"object": "list", "data": data})
 
 
 class OpenAIModel(APIView):

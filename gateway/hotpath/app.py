@@ -251,7 +251,7 @@ class Exchange:
         """Refuses an address that does not fit the model's protocol."""
         if not self._is_v1:
             return kind_of(listing, body)
-        if listing.endpoint.protocol != "openai":
+        if listing.endpoint.protocol == "json":
             address = f"{settings.SITE_URL}/api/models/{encode('mdl', listing.id)}/invoke"
             raise WrongProtocol(f"This model is called at {address}.", fix_url=address)
         return KINDS[self._path]

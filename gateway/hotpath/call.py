@@ -24,6 +24,7 @@ from common.problems import (
     ServiceUnavailable,
 )
 from gateway import errors
+from gateway.adapters.echo import EchoDoor
 from gateway.hotpath.batcher import Batcher, QueueFull
 from gateway.hotpath.money import Money
 from gateway.hotpath.orm import run_in_django
@@ -46,10 +47,12 @@ from gateway.hotpath.snapshot import Caller, Listing, Snapshots
 from gateway.models import Rule
 from gateway.services.budgets import refusal
 from gateway.services.calls import Reserve, Settle
+from gateway.services.echo import ECHO_ID, ECHO_SLUG
 from observability.services import waiting_requests, write_requests, write_requests_here
 
 logger = logging.getLogger("gateway.call")
 
+ECHO_DOOR = EchoDoor()
 BEAT_SECONDS = 30
 LOG_SECONDS = 1
 NOTE_SECONDS = 5  # how often `last_used` of the keys seen is written
@@ -120,12 +123,16 @@ class Gateway:
 
     async def find_listing(self, name: UUID | str, caller: Caller) -> Listing:
         """The model of that id or slug, if the caller may see and call it. Raises the problem that says why not."""
+        if name in (ECHO_SLUG, ECHO_ID):
+            name = ECHO_ID
+            if caller.mode != "test":
+                raise errors.ModelNotFound(f"{ECHO_SLUG} answers test keys alone.")
         if "models:invoke" not in caller.scopes:
             if caller.api_key_id is None:
                 raise RoleRequired("Your role in this organization does not cover calling models.")
             raise MissingScope("This key lacks the permission models:invoke.", required_scope="models:invoke")
         listing = await self.snapshots.listing(name)
-        if listing is None or not listing.is_visible_to(caller.organization_id):
+        if listing is None or not (listing.is_visible_to(caller.organization_id) or listing.id == ECHO_ID):
             raise errors.ModelNotFound()
         if caller.allowed_models and listing.id not in caller.allowed_models:
             raise errors.ModelNotAllowed()
@@ -136,13 +143,17 @@ class Gateway:
             raise errors.SubscriptionRequired(fix_url=f"{settings.SITE_URL}/models/{listing.slug}")
         return listing
 
+    def door_of(self, call: Call) -> Door | EchoDoor:
+        """The way out to the call's upstream."""
+        return ECHO_DOOR if call.listing.id == ECHO_ID else self.door
+
     async def answer(self, call: Call) -> Answer:
         """Reserve, ask the upstream, settle. Raises a Problem, and then nothing is charged."""
         check_input(call)
         await self.reserve(call)
         try:
             url, headers, body = upstream_request(call)
-            reply = await self.door.request(
+            reply = await self.door_of(call).request(
                 "POST", url, headers=headers, body=body, timeout=timeouts(call), max_bytes=MAX_ANSWER_BYTES
             )
             output = read_output(call, reply)

@@ -25,7 +25,7 @@ from common.problems import (
     ValidationFailed,
 )
 from gateway import errors
-from gateway.adapters import Usage, count_tokens, http_json, openai
+from gateway.adapters import Usage, count_tokens, echo, http_json, openai
 from gateway.hotpath.snapshot import Caller, Listing
 from gateway.models import Invocation, Rule
 from gateway.services.calls import Settle
@@ -40,7 +40,7 @@ PART_TOKENS = 4096  # of an image, a sound or a file in a message, which may be 
 MAX_ANSWERS = 128  # that one call may ask for
 MAX_HOLD_NANO = 10**15  # a million: far below where sums of holds would no longer fit a column
 
-ADAPTERS: dict[str, ModuleType] = {"json": http_json, "openai": openai}
+ADAPTERS: dict[str, ModuleType] = {"json": http_json, "openai": openai, "echo": echo}
 
 
 @dataclass(slots=True)
@@ -283,10 +283,12 @@ def answer_headers(call: Call, cost_nano: int) -> dict[str, str]:
 
 def kind_of(listing: Listing, body: Mapping[str, Any]) -> str:
     """What a call by `invoke` is, which has one address for every kind."""
-    if listing.endpoint.protocol != "openai":
+    if listing.endpoint.protocol == "json":
         return Invocation.Kind.INVOKE
     if "messages" in body:
         return Invocation.Kind.CHAT
+    if listing.endpoint.protocol == "echo":
+        return Invocation.Kind.INVOKE
     return Invocation.Kind.EMBEDDING if "input" in body else Invocation.Kind.COMPLETION
 
 

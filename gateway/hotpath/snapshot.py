@@ -29,6 +29,7 @@ from common.problems import FieldError, ServiceUnavailable
 from common.sealing import SealError
 from gateway.errors import ModelNotCallable
 from gateway.hotpath.orm import AWAY_SECONDS, run_in_django
+from gateway.services.echo import ECHO_ID, ECHO_SLUG, ensure_echo
 from gateway.services.endpoints import Target, target_of_row
 from marketplace.models import PUBLIC_STATUSES, Price
 from marketplace.services.schemas import Side, steps_of, validator_for, violations
@@ -271,6 +272,8 @@ class Snapshots:
         return tuple(row["id"] for row in rows)
 
     async def _load_listing(self, name: UUID | str) -> Listing | None:
+        if name == ECHO_ID:
+            return _echo_listing(await run_in_django(ensure_echo))
         if isinstance(name, UUID):
             rows = await self._rows(LISTING.format(condition="m.id = %s"), [name])
         else:
@@ -305,6 +308,36 @@ class Snapshots:
             ),
             target=_target(row),
         )
+
+
+def _echo_listing(price: Price) -> Listing:
+    """The built-in echo: it has no endpoint, takes every input, and is public to nobody but test keys."""
+    anything = {"version_id": ECHO_ID, "input_schema": {}, "output_schema": {}}
+    return Listing(
+        id=ECHO_ID,
+        slug=ECHO_SLUG,
+        publisher_id=ECHO_ID,
+        category="other",
+        is_public=False,
+        is_callable=True,
+        test_enabled=True,
+        version_id=ECHO_ID,
+        version="1.0.0",
+        input=Schema.of_row(anything, "input"),
+        output=Schema.of_row(anything, "output"),
+        price=price,
+        target=Target(
+            endpoint_id=ECHO_ID,
+            url="echo:",
+            protocol="echo",
+            upstream_model=ECHO_SLUG,
+            auth_header="",
+            secret=None,
+            signing_key=bytes(32),  # nobody is asked, so nobody checks
+            timeout_seconds=10,
+            max_cost_nano=None,
+        ),
+    )
 
 
 def _open_account(organization_id: UUID) -> None:

@@ -90,7 +90,7 @@ class Stream:
 
     async def _pass_on(self) -> None:
         url, headers, body = upstream_request(self._call)
-        door = self._gateway.door.stream(
+        door = self._gateway.door_of(self._call).stream(
             "POST", url, headers=headers, body=body, timeout=timeouts(self._call), max_bytes=MAX_STREAM_BYTES
         )
         try:
