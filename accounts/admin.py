@@ -11,6 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.auth.models import Permission
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -18,19 +19,71 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from accounts import services
-from accounts.models import Budget, EmailCode, Membership, Organization, RefreshFamily, RefreshToken, User
+from accounts.models import (
+    Budget,
+    DeveloperRequest,
+    EmailCode,
+    Invitation,
+    Membership,
+    Organization,
+    RefreshFamily,
+    RefreshToken,
+    User,
+)
 from common import clock
 from common.ids import encode
 from common.money import to_decimal, to_nano
-from common.staff import ReadOnlyAdmin, ReadOnlyInline, StaffAdmin, id_column, money_column
+from common.staff import ChoiceFilter, ReadOnlyAdmin, ReadOnlyInline, StaffAdmin, id_column, money_column
 
 USER_ID, ORGANIZATION_ID = id_column("usr"), id_column("org")
 
 
-class MembershipInline(admin.TabularInline):
+class MembershipsInline(ReadOnlyInline):
+    """Where a person is, and as what; changed on the page of the organization."""
+
     model = Membership
+    fields = readonly_fields = ("organization", "role", "created_at")
+
+
+class MembersFormSet(BaseInlineFormSet):
+    """Says first what the services would refuse: an organization without an owner, or with one too many."""
+
+    def clean(self) -> None:
+        super().clean()
+        person = self.instance.personal_owner
+        owners = [
+            form.cleaned_data["user"]
+            for form in self.forms
+            if form.cleaned_data.get("role") == Membership.Role.OWNER and not form.cleaned_data.get("DELETE")
+        ]
+        if person is not None and owners != [person]:
+            raise forms.ValidationError(_("A personal organization is owned by its person alone."))
+        if not owners and self.instance.closed_at is None:
+            raise forms.ValidationError(_("An organization needs an owner."))
+
+
+class MembershipInline(admin.TabularInline):
+    """Who is in an organization. Staff may change it where nobody inside can; every change is a service's."""
+
+    model = Membership
+    formset = MembersFormSet
     extra = 0
-    autocomplete_fields = ("organization", "user")
+    autocomplete_fields = ("user",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ("created_at",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or obj.closed_at is None)
+
+
+class InvitationInline(ReadOnlyInline):
+    model = Invitation
+    fields = readonly_fields = (
+        *("email", "role", "invited_by", "created_at"),
+        *("expires_at", "accepted_at", "declined_at", "revoked_at"),
+    )
+    ordering = ("-id",)
 
 
 class EmailAddressInline(ReadOnlyInline):
@@ -72,7 +125,6 @@ class UserAdmin(StaffAdmin):
         "email",
         "name",
         "platform_role",
-        "developer_requested_at",
         "has_second_factor",
         "is_staff",
         "is_active",
@@ -80,24 +132,22 @@ class UserAdmin(StaffAdmin):
     )
     list_filter = (
         "platform_role",
-        ("developer_requested_at", admin.EmptyFieldListFilter),
         "is_staff",
         "is_active",
     )
     search_fields = ("email", "name", "emailaddress__email")
     search_help_text = _("An id such as usr_… or org_…, a name, or any of a person's addresses.")
     ordering = ("-id",)
-    inlines = (MembershipInline, EmailAddressInline, AuthenticatorInline)
+    inlines = (MembershipsInline, EmailAddressInline, AuthenticatorInline)
     fieldsets = (
         (None, {"fields": (USER_ID, "email", "name")}),
-        (_("May"), {"fields": ("platform_role", "developer_requested_at", "is_active")}),
+        (_("May"), {"fields": ("platform_role", "is_active")}),
         (_("Staff"), {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")}),
         (_("When"), {"fields": ("last_login", "created_at", "updated_at")}),
     )
     readonly_fields = (
         USER_ID,
         "platform_role",
-        "developer_requested_at",
         "last_login",
         "created_at",
         "updated_at",
@@ -136,8 +186,19 @@ class UserAdmin(StaffAdmin):
             fields = (*fields, "is_staff", "is_superuser", "groups", "user_permissions")
         return fields
 
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Staff are changed by superusers alone, or whoever may change people could weaken those above them."""
+        is_above = obj is not None and (obj.is_staff or obj.is_superuser) and not request.user.is_superuser
+        return super().has_change_permission(request, obj) and not is_above
+
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False  # keys, calls and money name the person; deactivate instead
+
+    def has_help_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("accounts.help_user"))
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("accounts.change_developerrequest"))
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -146,33 +207,106 @@ class UserAdmin(StaffAdmin):
         elif "is_active" in form.changed_data and not obj.is_active:
             services.revoke_all(user=obj, reason="deactivated")
 
-    @admin.action(description=_("Make platform developers"), permissions=["change"])
+    @admin.action(description=_("Make platform developers"), permissions=["decide"])
     def grant_developer_role(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        done = sum(services.grant_developer_role(user=user) for user in queryset)
+        done = sum(services.grant_developer_role(user=user, by=request.user) for user in queryset)
         text = ngettext("%(count)d person may publish now.", "%(count)d people may publish now.", done)
         self.message_user(request, text % {"count": done}, messages.SUCCESS)
 
-    @admin.action(description=_("Withdraw the developer role"), permissions=["change"])
+    @admin.action(description=_("Withdraw the developer role"), permissions=["decide"])
     def withdraw_developer_role(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         done = sum(services.withdraw_developer_role(user=user) for user in queryset)
         text = ngettext("%(count)d person may publish no more.", "%(count)d people may publish no more.", done)
         self.message_user(request, text % {"count": done}, messages.SUCCESS)
 
-    @admin.action(description=_("End all sessions and tokens"), permissions=["change"])
+    @admin.action(description=_("End all sessions and tokens"), permissions=["help"])
     def end_sessions(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        for user in queryset:
+        people = self._within_reach(request, queryset)
+        for user in people:
             services.revoke_all(user=user, reason="staff")
-        self.message_user(request, _("All their sessions and tokens have ended."), messages.SUCCESS)
+        text = ngettext(
+            "All sessions and tokens of %(count)d person have ended.",
+            "All sessions and tokens of %(count)d people have ended.",
+            len(people),
+        )
+        self.message_user(request, text % {"count": len(people)}, messages.SUCCESS if people else messages.WARNING)
 
-    @admin.action(description=_("Remove the second factor: they lost it"), permissions=["change"])
+    @admin.action(description=_("Remove the second factor: they lost it"), permissions=["help"])
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Of other staff by a superuser alone, or whoever may change people could weaken those above them."""
-        people = queryset if request.user.is_superuser else queryset.filter(is_staff=False, is_superuser=False)
+        people = self._within_reach(request, queryset)
         done = sum(services.remove_second_factor(user=user) for user in people)
         text = ngettext(
             "%(count)d person logs in by password alone now.", "%(count)d people log in by password alone now.", done
         )
         self.message_user(request, text % {"count": done}, messages.SUCCESS if done else messages.WARNING)
+
+    @staticmethod
+    def _within_reach(request: HttpRequest, queryset: QuerySet[User]) -> list[User]:
+        """Without other staff, unless a superuser acts."""
+        return list(queryset if request.user.is_superuser else queryset.filter(is_staff=False, is_superuser=False))
+
+
+class DecisionFilter(ChoiceFilter):
+    title = _("decision")
+    parameter_name = "decision"
+    UNDECIDED = "undecided"
+    values = ((UNDECIDED, _("Undecided")), *DeveloperRequest.Decision.choices)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, Any], ...]:
+        return tuple((value, label) for value, label in self.values if value)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() == self.UNDECIDED:
+            return queryset.filter(decision="", user__is_active=True)
+        return super().queryset(request, queryset)
+
+
+class DecisionForm(forms.ModelForm):
+    class Meta:
+        model = DeveloperRequest
+        fields = ("decision", "decision_reason")
+        labels = {"decision": _("Decision"), "decision_reason": _("Why, in words that the person reads in a mail")}
+        widgets = {"decision_reason": forms.Textarea(attrs={"rows": 3})}
+
+    def clean(self) -> dict[str, Any]:
+        values: dict[str, Any] = super().clean() or {}
+        if not values.get("decision"):
+            self.add_error("decision", _("Grant or refuse it."))
+        elif values["decision"] == DeveloperRequest.Decision.REFUSED and not values.get("decision_reason", "").strip():
+            self.add_error("decision_reason", _("Say why it is refused."))
+        return values
+
+
+@admin.register(DeveloperRequest)
+class DeveloperRequestAdmin(StaffAdmin):
+    """The queue of people who ask to publish. What is decided stays as it is; the role is withdrawn at the person."""
+
+    form = DecisionForm
+    typed_ids = {"usr": "user"}
+    list_display = ("user", "reason", "created_at", "decision", "decided_at", "decided_by")
+    list_filter = (DecisionFilter,)
+    list_select_related = ("user", "decided_by")
+    search_fields = ("user__email", "user__name")
+    search_help_text = _("An id such as usr_…, a name or an address.")
+    ordering = ("-id",)
+    fields = ("user", "reason", "created_at", "decision", "decision_reason", "decided_by", "decided_at")
+    readonly_fields = ("user", "reason", "created_at", "decided_by", "decided_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: DeveloperRequest | None = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or obj.decided_at is None)
+
+    def has_delete_permission(self, request: HttpRequest, obj: DeveloperRequest | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: DeveloperRequest, form: Any, change: bool) -> None:
+        reason = form.cleaned_data["decision_reason"]
+        if form.cleaned_data["decision"] == DeveloperRequest.Decision.GRANTED:
+            services.grant_developer_role(user=obj.user, by=request.user, reason=reason)
+        else:
+            services.refuse_developer_role(user=obj.user, by=request.user, reason=reason)
 
 
 class NewOrganizationForm(forms.ModelForm):
@@ -198,15 +332,37 @@ class OrganizationAdmin(StaffAdmin):
     search_fields = ("slug", "name", "personal_owner__email")
     search_help_text = _("An id such as org_… or usr_…, a slug, a name, or the address of its owner.")
     ordering = ("-id",)
-    fields = (ORGANIZATION_ID, "slug", "name", "personal_owner", "time_zone", "created_at", "updated_at", "closed_at")
+    fields = (
+        *(ORGANIZATION_ID, "slug", "name", "rate_limit", "personal_owner", "time_zone"),
+        *("created_at", "updated_at", "closed_at"),
+    )
     readonly_fields = (ORGANIZATION_ID, "personal_owner", "time_zone", "created_at", "updated_at", "closed_at")
-    inlines = (MembershipInline,)
+    inlines = (MembershipInline, InvitationInline)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Owners are made before others are unmade, so that there is always one."""
+        if formset.model is not Membership:
+            super().save_formset(request, form, formset, change)
+            return
+        formset.save(commit=False)  # only sorts them
+        for place in formset.new_objects:
+            services.add_member(organization=form.instance, user=place.user, role=place.role)
+        changed = [place for place, _names in formset.changed_objects]
+        for place in sorted(changed, key=lambda one: one.role != Membership.Role.OWNER):
+            services.change_role(membership=Membership.objects.get(pk=place.pk), role=place.role, by=None)
+        for place in formset.deleted_objects:
+            services.remove_member(membership=place, by=None)
 
     def get_form(
         self, request: HttpRequest, obj: Organization | None = None, change: bool = False, **kwargs: Any
     ) -> Any:
         form = kwargs if change else {**kwargs, "form": NewOrganizationForm}
         return super().get_form(request, obj, change, **form)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Organization | None = None) -> Any:
+        """Its names are its own people's, and a superuser's; the rate limit is what staff are asked to raise."""
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else (*fields, "slug", "name")
 
     def get_fields(self, request: HttpRequest, obj: Organization | None = None) -> Any:
         return self.fields if obj else ("name", "slug", "owner")
@@ -219,6 +375,8 @@ class OrganizationAdmin(StaffAdmin):
 
     def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:
         if change:
+            if "rate_limit" in form.changed_data:
+                services.set_rate_limit(organization=obj, rate_limit=obj.rate_limit)
             super().save_model(request, obj, form, change)
             return
         facts = form.cleaned_data

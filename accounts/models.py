@@ -40,7 +40,6 @@ class User(AbstractBaseUser, PermissionsMixin):
     email = models.EmailField(unique=True, max_length=254)
     name = models.CharField(max_length=120)
     platform_role = models.CharField(max_length=10, choices=PlatformRole, default=PlatformRole.CONSUMER)
-    developer_requested_at = models.DateTimeField(null=True, blank=True)
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)
     session_version = models.PositiveIntegerField(default=1)  # raising it ends every session and token at once
@@ -58,6 +57,7 @@ class User(AbstractBaseUser, PermissionsMixin):
             models.CheckConstraint(condition=~Q(name=""), name="user_name_not_empty"),
             models.CheckConstraint(condition=Q(platform_role__in=["consumer", "developer"]), name="user_platform_role"),
         ]
+        permissions = [("help_user", "Can end sessions of users and remove their second factors")]
 
     def __str__(self) -> str:
         return self.email
@@ -88,6 +88,47 @@ class User(AbstractBaseUser, PermissionsMixin):
     def _session_hash(self, secret: str | bytes | None) -> str:
         value = f"{self.session_version}:{self.password}"
         return salted_hmac("accounts.User.session", value, secret=secret, algorithm="sha256").hexdigest()
+
+
+class DeveloperRequest(models.Model):
+    """Somebody asked to publish, and why; later what the staff, or the site's policy, decided, and why."""
+
+    class Decision(models.TextChoices):
+        GRANTED = "granted", _("Granted")
+        REFUSED = "refused", _("Refused")
+        __empty__ = _("Undecided")
+
+    MAX_REASON = 500
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, models.CASCADE, related_name="developer_requests")
+    reason = models.CharField(max_length=MAX_REASON, blank=True)
+    decision = models.CharField(max_length=8, choices=Decision, blank=True)
+    decision_reason = models.CharField(max_length=MAX_REASON, blank=True)
+    decided_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")  # null: the policy
+    decided_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user"], condition=Q(decision=""), name="developer_request_open_once_per_user"
+            ),
+            models.CheckConstraint(
+                condition=Q(decision="", decided_at=None)
+                | Q(decision__in=["granted", "refused"], decided_at__isnull=False),
+                name="developer_request_decided_at_an_instant",
+            ),
+            models.CheckConstraint(
+                condition=~Q(decision="refused", decision_reason=""), name="developer_request_refused_with_reason"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["-id"], condition=Q(decision=""), name="developer_request_open"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.user)
 
 
 class Organization(models.Model):

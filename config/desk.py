@@ -20,7 +20,7 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from accounts.models import Budget, User
+from accounts.models import Budget, DeveloperRequest, User
 from common import clock
 from common.ids import first_uuid
 from common.staff import CEILING
@@ -144,9 +144,7 @@ def _tiles(today: dict[str, int], before: dict[str, int]) -> Iterator[dict[str, 
 
 def _queues(measured: dict[str, Any]) -> list[Queue]:
     status, listings = AIModel.Status, AIModel.objects
-    asked = User.objects.filter(
-        is_active=True, platform_role=User.PlatformRole.CONSUMER, developer_requested_at__isnull=False
-    )
+    asked = DeveloperRequest.objects.filter(decision="", user__is_active=True)
     return [
         Queue(
             _("Listings to review"),
@@ -157,8 +155,8 @@ def _queues(measured: dict[str, Any]) -> list[Queue]:
         Queue(
             _("People who ask to publish"),
             _few(asked),
-            "accounts_user",
-            "developer_requested_at__isempty=0&platform_role__exact=consumer&is_active__exact=1",
+            "accounts_developerrequest",
+            "decision=undecided",
         ),
         Queue(
             _("Published models that cannot be called"),

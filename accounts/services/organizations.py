@@ -185,6 +185,24 @@ def _check_slug(slug: str) -> None:
         raise ValidationFailed(errors=[SLUG_TAKEN])
 
 
+@transaction.atomic
+def set_rate_limit(*, organization: Organization, rate_limit: int | None) -> None:
+    """How many requests a minute all its keys and people together may send; None: as many as the site says.
+
+    In force within a second.
+    """
+    row = Organization.objects.select_for_update(no_key=True).filter(pk=organization.pk)
+    before = row.values_list("rate_limit", flat=True).get()
+    row.update(rate_limit=rate_limit)
+    record(
+        "organization.rate_limit_changed",
+        target=organization,
+        organization_id=organization.pk,
+        before={"rate_limit": before},
+        after={"rate_limit": rate_limit},
+    )
+
+
 def is_time_zone(name: str) -> bool:
     """Whether both we and the database, whose copy of the zones may be older, know this zone."""
     if name not in available_timezones():

@@ -480,29 +480,6 @@ def test_the_time_zone_of_an_organization_is_a_real_one():
         assert refused.value.errors[0]["pointer"] == "/time_zone"
 
 
-def test_developers_are_made_by_staff(settings):
-    settings.DEVELOPER_APPROVAL = "staff"
-    user = make_user()
-    services.request_developer_role(user=user)
-    asked_at = user.developer_requested_at
-    assert (user.role, asked_at is not None) == ("consumer", True)
-    with later("1 day"):
-        services.request_developer_role(user=user)
-    assert user.developer_requested_at == asked_at
-    assert services.grant_developer_role(user=user)
-    assert not services.grant_developer_role(user=user)
-    assert user.role == "developer"
-    assert len(mails_to(user.email)) == 1
-    assert services.withdraw_developer_role(user=user)
-    assert (user.role, user.developer_requested_at) == ("consumer", None)
-
-
-def test_developers_are_made_at_once_where_the_site_says_so(settings):
-    settings.DEVELOPER_APPROVAL = "automatic"
-    assert services.request_developer_role(user=make_user()).role == "developer"
-    assert services.request_developer_role(user=make_user(is_staff=True)).role == "staff"
-
-
 def test_the_profile_names_only_ones_own_keys_in_force():
     member = make_member()
     user, organization = member.user, member.user.personal_organization

@@ -17,8 +17,8 @@ from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import Budget, EmailCode, Membership, Organization, RefreshFamily, User
-from accounts.services import open_family, set_spend_limit
+from accounts.models import Budget, DeveloperRequest, EmailCode, Membership, Organization, RefreshFamily, User
+from accounts.services import open_family, request_developer_role, set_spend_limit
 from accounts.tests.factories import mails_to, make_user
 from apikeys.models import APIKey
 from apikeys.tests.factories import make_key
@@ -67,6 +67,7 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
         settle_orphans()
         return {
             User: user,
+            DeveloperRequest: request_developer_role(user=user, reason="I have a model of the <b>weather</b>."),
             Organization: organization,
             Budget: set_spend_limit(
                 subject_kind="key", subject_id=key.pk, limit_nano=5 * 10**9, window="month", time_zone="UTC"
@@ -148,7 +149,8 @@ def test_filters_and_searches_answer_too(staff: SimpleNamespace, world: Callable
         "billing/usageevent/?made=30d&mode=test",
         "accounts/budget/?left=none",
         "accounts/budget/?left=some",
-        "accounts/user/?developer_requested_at__isempty=0",
+        "accounts/developerrequest/?decision=undecided",
+        "accounts/developerrequest/?decision=granted",
         "notifications/message/?kind=accounts.verify_email",
     ):
         assert staff.client.get(f"/admin/{query}").status_code == 200, query
@@ -193,7 +195,6 @@ def test_the_first_page_says_how_today_goes_and_what_waits(
     rows = world()
     make_model(status="in_review")
     make_message(state="dead", attempts=8, next_attempt_at=None)
-    User.objects.filter(pk=rows[User].pk).update(developer_requested_at=timezone.now())
     make_call(rows[AIModel], organization=rows[Organization], http_status=502)
     with django_assert_max_num_queries(28):
         html = " ".join(staff.client.get("/admin/").content.decode().split())
