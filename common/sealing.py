@@ -69,6 +69,13 @@ def reseal(blob: bytes, context: str) -> bytes | None:
     return seal(open_sealed(blob, context), context)
 
 
+def count_retired(rows: QuerySet[Any], column: str) -> int:
+    """How many sealed values of a column are not under the current KEK. Raises SealError for what is no such value."""
+    current = next(iter(_keys()))
+    sealed = rows.exclude(**{column: None}).order_by("pk").values_list(column, flat=True)
+    return sum(kek_id(value) != current for value in sealed.iterator(chunk_size=2000))
+
+
 def reseal_column(rows: QuerySet[Any], column: str, context_of: Callable[[Any], str]) -> int:
     """Bring a column of sealed values under the current KEK. Returns how many changed; repeating it is harmless.
 

@@ -13,7 +13,7 @@ from django.utils import translation
 
 from common.clock import ClockNow
 from common.ids import uuid7
-from common.sealing import open_sealed, reseal_column, seal
+from common.sealing import count_retired, open_sealed, reseal_column, seal
 from common.wake import wake
 from notifications.adapters import Adapter, DeliveryError, Envelope
 from notifications.adapters.email import EmailAdapter
@@ -97,6 +97,11 @@ def deliver(*, limit: int = 100) -> int:
 def reseal_messages() -> int:
     """Bring what waits to be sent under the current key-encryption key. Returns how many changed."""
     return reseal_column(Message.objects.all(), "payload", lambda message: payload_context(message.id))
+
+
+def count_retired_messages() -> int:
+    """How many messages that wait are not under the current key-encryption key."""
+    return count_retired(Message.objects.all(), "payload")
 
 
 @transaction.atomic

@@ -14,7 +14,14 @@ from accounts.services.developers import (
 )
 from accounts.services.devices import name_device
 from accounts.services.digests import fingerprint
-from accounts.services.factors import hold_secret, open_secret, remove_second_factor, reseal_factors
+from accounts.services.events import record_about
+from accounts.services.factors import (
+    count_retired_factors,
+    hold_secret,
+    open_secret,
+    remove_second_factor,
+    reseal_factors,
+)
 from accounts.services.guesses import Guess, begin_guess, begin_guess_at
 from accounts.services.invitations import (
     accept_invitation,
@@ -63,6 +70,7 @@ from accounts.services.tokens import (
     TokenPair,
     close_family,
     find_bearer,
+    count_retired_tokens,
     open_family,
     reseal_tokens,
     revoke_all,
@@ -98,6 +106,8 @@ __all__ = [
     "create_organization",
     "current_budgets",
     "decline_invitation",
+    "count_retired_factors",
+    "count_retired_tokens",
     "end_organization",
     "end_other_sign_ins",
     "end_sign_in",

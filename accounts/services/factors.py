@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.mfa.models import Authenticator
+from django.conf import settings
 from django.db import transaction
 from django.db.models.signals import post_init
 
 from accounts.models import User
 from accounts.services import mails
 from accounts.services.events import record_about
-from common.sealing import SealError, open_sealed, reseal, seal
+from common.sealing import SealError, kek_id, open_sealed, reseal, seal
 
 SECRETS = ("secret", "seed")  # in `data`: of the authenticator app, and of the recovery codes
 
@@ -81,6 +82,17 @@ def reseal_factors() -> int:
             if fresh:
                 changed += Authenticator.objects.filter(pk=id).update(data={**factor.data, **fresh})
     return changed
+
+
+def count_retired_factors() -> int:
+    """How many secrets are not under the current key-encryption key."""
+    current = next(iter(settings.KEY_ENCRYPTION_KEYS))
+    return sum(
+        kek_id(bytes.fromhex(data[name])) != current
+        for data in Authenticator.objects.values_list("data", flat=True).iterator(chunk_size=2000)
+        for name in SECRETS
+        if name in data
+    )
 
 
 def _context(factor: Authenticator, name: str) -> str:

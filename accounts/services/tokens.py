@@ -30,7 +30,7 @@ from accounts.services.events import record_about
 from accounts.services.logins import tell_of_new_device
 from common.clock import ClockNow, now
 from common.ids import decode, encode
-from common.sealing import SealError, open_sealed, reseal_column, seal
+from common.sealing import SealError, count_retired, open_sealed, reseal_column, seal
 from observability.services import current_client
 
 ACCESS_LIFETIME: timedelta = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"]
@@ -223,6 +223,11 @@ def prune_families() -> int:
 def reseal_tokens() -> int:
     """Bring the sealed successors under the current key-encryption key. Returns how many changed. Raises SealError."""
     return reseal_column(RefreshToken.objects.all(), "sealed", lambda token: _seal_context(token.pk))
+
+
+def count_retired_tokens() -> int:
+    """How many sealed successors are not under the current key-encryption key."""
+    return count_retired(RefreshToken.objects.all(), "sealed")
 
 
 def _claim(hashes: list[bytes]) -> tuple[UUID, UUID] | None:

@@ -1,7 +1,15 @@
 """What may be done with API keys: everything that other apps, pages, API and jobs call."""
 
 from apikeys.models import DEFAULT_PERMISSIONS, PERMISSIONS
-from apikeys.services.digests import BASE62, candidate_digests, checksum, is_well_formed, make_secret, wrap_digests
+from apikeys.services.digests import (
+    BASE62,
+    candidate_digests,
+    checksum,
+    count_unwrapped,
+    is_well_formed,
+    make_secret,
+    wrap_digests,
+)
 from apikeys.services.keys import (
     DEFAULT_OVERLAP_SECONDS,
     MAX_ALLOWED,
@@ -49,6 +57,7 @@ __all__ = [
     "change_key",
     "checksum",
     "client_of",
+    "count_unwrapped",
     "effective_limits",
     "is_use_due",
     "is_well_formed",

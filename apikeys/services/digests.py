@@ -86,6 +86,11 @@ def stored(secret: str) -> dict[str, Any]:
     return {"digest": digest, "pepper_id": pepper_id, "prefix": secret[:shown], "last_four": secret[-4:]}
 
 
+def count_unwrapped() -> int:
+    """How many keys are stored under an older pepper."""
+    return APIKey.objects.exclude(pepper_id=_peppers()[-1][0]).count()
+
+
 def wrap_digests() -> int:
     """Bring every stored digest under the newest pepper. Returns how many rows changed; repeating it is harmless."""
     newest = _peppers()[-1][0]

@@ -107,3 +107,21 @@ def test_a_second_factor_is_never_stored_open():
     factor.data["secret"] = accounts.hold_secret(SECRET)
     factor.save()
     assert Authenticator.objects.values_list("data", flat=True).get() == {"secret": ""}
+
+
+def test_what_is_left_on_older_keys_is_said_and_fails_the_check(settings):
+    def check() -> str:
+        said = io.StringIO()
+        call_command("rotate_keys", "--check", stdout=said)
+        return said.getvalue()
+
+    settings.KEY_ENCRYPTION_KEYS, settings.KEY_PEPPERS = {"k1": b"1" * 32}, {"p1": b"1" * 32}
+    make_key(user=make_user())
+    notify(to="ada@example.org", kind="accounts.verify_email", payload={"code": "ABC234"})
+    assert "API keys: 0 not under" in check()
+    settings.KEY_PEPPERS = {"p2": b"2" * 32, "p1": b"1" * 32}
+    settings.KEY_ENCRYPTION_KEYS = {"k2": b"2" * 32, "k1": b"1" * 32}
+    with pytest.raises(CommandError, match="2 are left"):
+        check()
+    assert "JWT_SIGNING_KEYS" in rotate()
+    check()

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from common.outbound import OutboundRefused, check_url, origin_of
 from common.problems import FieldError, ValidationFailed
-from common.sealing import open_sealed, reseal_column, seal
+from common.sealing import count_retired, open_sealed, reseal_column, seal
 from gateway.errors import EndpointRefused
 from gateway.models import Endpoint
 from marketplace.models import AIModel
@@ -146,6 +146,11 @@ def reseal_endpoints() -> int:
     )
     keys = reseal_column(Endpoint.objects.all(), "sealed_signing_key", lambda endpoint: _signing_context(endpoint.id))
     return secrets + keys
+
+
+def count_retired_endpoints() -> int:
+    """How many secrets of endpoints are not under the current key-encryption key."""
+    return sum(count_retired(Endpoint.objects.all(), column) for column in ("sealed_secret", "sealed_signing_key"))
 
 
 def pointer_error(pointer: str, detail: str, code: str = "invalid") -> FieldError:

@@ -1,6 +1,6 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts import services as accounts
 from apikeys import services as apikeys
@@ -16,6 +16,18 @@ STEPS = (
     ("refresh tokens", accounts.reseal_tokens),
 )
 
+LEFT = (
+    ("API keys", "KEY_PEPPERS", apikeys.count_unwrapped),
+    ("secrets of endpoints", "KEY_ENCRYPTION_KEYS", gateway.count_retired_endpoints),
+    ("messages", "KEY_ENCRYPTION_KEYS", notifications.count_retired_messages),
+    ("secrets of second factors", "KEY_ENCRYPTION_KEYS", accounts.count_retired_factors),
+    ("refresh tokens", "KEY_ENCRYPTION_KEYS", accounts.count_retired_tokens),
+)
+JWT = (
+    "JWT_SIGNING_KEYS sign tokens of five minutes, of which nothing is stored: put the new key in front, and take the "
+    "older ones away five minutes after the last process was started with it."
+)
+
 
 class Command(BaseCommand):
     help = (
@@ -24,9 +36,30 @@ class Command(BaseCommand):
         "are part of every digest. Safe to repeat and to interrupt."
     )
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--check", action="store_true", help="Change nothing; say what is left on older keys, and fail if it is."
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["check"]:
+            self._check()
+            return
         for what, step in STEPS:
             try:
                 self.stdout.write(f"{what}: {step()} were brought under the newest key.")
             except SealError as error:
                 raise CommandError(f"Of the {what}, one does not open: {error}. Keep the older keys.") from None
+        self.stdout.write(JWT)
+
+    def _check(self) -> None:
+        left = 0
+        for what, setting, count in LEFT:
+            try:
+                number = count()
+            except SealError as error:
+                raise CommandError(f"Of the {what}, one is damaged: {error}.") from None
+            self.stdout.write(f"{what}: {number} not under the newest of {setting}.")
+            left += number
+        if left:
+            raise CommandError(f"{left} are left. Run `manage.py rotate_keys`.")
