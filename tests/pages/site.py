@@ -26,11 +26,26 @@ ARGUMENTS = {
     "<key:id>": "{key}",
     "<req:id>": "{req}",
 }
+NOBODYS = "0" * 26
 # Of addresses where that does not lead to a page.
 PATHS = {
     "publisher": "/publishers/demo",
     "dev-mail-message": "/dev/mail/{mail}",
     "account_reset_password_from_key": "{reset}",
+    "not-me": "/accounts/not-me/none",
+    "mfa_edit_webauthn": "/accounts/2fa/webauthn/keys/1/edit/",
+    "mfa_remove_webauthn": "/accounts/2fa/webauthn/keys/1/remove/",
+    "openid_connect_login": "/accounts/oidc/none/login/",
+    "openid_connect_callback": "/accounts/oidc/none/login/callback/",
+    # Pages that only people of an organization see are among the states below.
+    "member": f"/settings/members/mbr_{NOBODYS}",
+    "member-remove": f"/settings/members/mbr_{NOBODYS}/remove",
+    "invitation-change": f"/settings/invitations/ivt_{NOBODYS}",
+    "invitation": "/invitations/none",
+    "not-me": "/accounts/not-me/none",
+    # No browser without a person holds a passkey.
+    "mfa_edit_webauthn": "/accounts/2fa/webauthn/keys/0/edit/",
+    "mfa_remove_webauthn": "/accounts/2fa/webauthn/keys/0/remove/",
     "admin:app_list": "/admin/accounts/",
     "admin:jsi18n": "/admin/jsi18n/",
     "admin:view_on_site": "/admin/r/1/00000000-0000-0000-0000-000000000000/",
@@ -88,6 +103,8 @@ def _route(name: str, pattern: str) -> str | None:
         pattern = pattern.replace("<path:object_id>", f"{{{of_admin[1]}/{of_admin[2]}}}")
     for parameter, value in ARGUMENTS.items():
         pattern = pattern.replace(parameter, value)
+    if name.startswith("api:"):  # of the rest of the API it is enough that nobody sees what is not there
+        pattern = re.sub(r"<([a-z]{3}):\w+>", rf"\1_{NOBODYS}", pattern)
     return None if re.search(r"[<>()^]", pattern) else pattern
 
 
@@ -106,10 +123,27 @@ OUTCOMES: dict[str, int | dict[str, int]] = {
     "account_email_verification_sent": 302,
     "account_confirm_login_code": 302,
     "account_set_password": 302,  # for people who have none
+    "mfa_login_webauthn": 302,  # answers a script
+    "not-me": 410,
+    "socialaccount_signup": 302,
+    "openid_connect_login": 404,  # where the operator names a provider
+    "openid_connect_callback": 404,
     "account_reset_password_from_key": 302,  # takes the key out of the address first
     "mfa_authenticate": 302,
     "mfa_reauthenticate": 302,
+    "mfa_login_webauthn": 302,
+    "mfa_reauthenticate_webauthn": 302,
+    "mfa_edit_webauthn": 404,
+    "mfa_remove_webauthn": 404,
+    "member": 404,
+    "member-remove": 404,
+    "invitation-change": 405,  # answers a form
+    "organization-switch": 405,
+    "invitation": 422,
+    "not-me": 410,
     "mfa_deactivate_totp": 404,  # for people who switched it on
+    "mfa_edit_webauthn": 404,  # for people who have one
+    "mfa_remove_webauthn": 404,
     "mfa_view_recovery_codes": 404,
     "mfa_download_recovery_codes": 404,
     "api:key-rotate": 405,
@@ -132,6 +166,8 @@ def expected_status(address: Address, role: str) -> int:
         return 405  # said before anybody is asked who they are
     if role == "anonymous" and not address.policy.is_open("GET"):
         return 401 if address.kind == "api" else 302
+    if NOBODYS in (address.route or "") and outcome is None:
+        return 404
     if outcome is None and role == "staff" and address.kind == "admin":
         return 200 if admin_allows(address.name) else 403
     return outcome or 200
@@ -139,7 +175,7 @@ def expected_status(address: Address, role: str) -> int:
 
 def is_post_only(address: Address) -> bool:
     of_rest = getattr(address.view, "cls", None)
-    return of_rest is not None and not hasattr(of_rest, "get")
+    return of_rest is not None and not (hasattr(of_rest, "get") and "get" in of_rest.http_method_names)
 
 
 def admin_allows(name: str) -> bool:
@@ -199,6 +235,11 @@ def new_password(visitors: Visitors) -> Prepared:
     return visitor, visitor.get(visitors.object("anonymous", "reset")).headers["location"]
 
 
+def invited(visitors: Visitors) -> Prepared:
+    visitors.get("owner")
+    return Visitor(visitors.stack.url), visitors.object("owner", "invitation")
+
+
 def used_link(visitors: Visitors) -> Prepared:
     return Visitor(visitors.stack.url), "/accounts/password/reset/key/1-abcdef-0123456789abcdef/"
 
@@ -252,6 +293,16 @@ STATES = (
     Sight("new recovery codes", "guarded", "/accounts/2fa/recovery-codes/generate/"),
     Sight("second factor off", "guarded", "/accounts/2fa/totp/deactivate/"),
     Sight("second factor again", "guarded", "/accounts/2fa/reauthenticate/"),
+    Sight("organization", "owner", "/settings/organization"),
+    Sight("organization to close", "owner", "/settings/organization/close"),
+    Sight("organization refused", "owner", "/organizations/new", 422, (("name", ""),)),
+    Sight("members", "owner", "/settings/members"),
+    Sight("member", "owner", "/settings/members/{mbr}"),
+    Sight("member to remove", "owner", "/settings/members/{mbr}/remove"),
+    Sight("members to leave", "colleague", "/settings/members"),
+    Sight("organization to transfer", "owner", "/settings/members/transfer"),
+    Sight("invitation for the anonymous", path=invited),
+    Sight("invitation of somebody else", "owner", "{invitation}"),
     Sight("key refused", "consumer", "/keys?new", 422, (("name", ""),)),
     Sight("key made", "consumer", "/keys?new", fields=(("name", "Checks of the pages"),)),
 )

@@ -46,6 +46,10 @@ def look(contexts: dict[str, Any], visitors: Visitors, sight: Sight, scheme: str
 @pytest.mark.parametrize("sight", sights(), ids=str)
 def test_every_page_is_without_fault(contexts: dict[str, Any], visitors: Visitors, sight: Sight, scheme: str):
     found = [one for one in look(contexts, visitors, sight, scheme) if not is_let_pass(sight.name, one)]
+    if any(one.startswith("jumps") for one in found):
+        # A busy machine may paint once before a font is there that was asked for first of all.
+        again = any(one.startswith("jumps") for one in look(contexts, visitors, sight, scheme))
+        found = [one for one in found if again or not one.startswith("jumps")]
     assert not found, "\n".join(found)
 
 
