@@ -40,8 +40,9 @@ def burst(requests: Sequence[Request]) -> list[Answer]:
 
 
 def open_session() -> aiohttp.ClientSession:
+    """Each request on a connection of its own: one that is kept may be closed just when it is used again."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
         timeout=aiohttp.ClientTimeout(total=SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=True,

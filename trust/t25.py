@@ -87,6 +87,7 @@ class Traffic:
     model: str
     generation: int = 0
     made: int = 0
+    open: dict[str, int] = field(default_factory=dict)  # by process, how many of its answers are awaited
     failed: list[str] = field(default_factory=list)
     seen_generation: dict[int, int] = field(default_factory=dict)
     is_over: bool = False
@@ -94,10 +95,13 @@ class Traffic:
     async def call(self, session: aiohttp.ClientSession, method: str, path: str, body: Any, credential: str) -> Answer:
         web = self.webs[self.made % len(self.webs)]
         self.made += 1
+        self.open[web.url] = self.open.get(web.url, 0) + 1
         try:
             answer = await send(session, Request(method, web.url + path, body, credential))
         except (aiohttp.ClientError, TimeoutError) as error:
             answer = Answer(0, {}, repr(error).encode())
+        finally:
+            self.open[web.url] -= 1
         if not 200 <= answer.status < 300:
             self.failed.append(f"{method} {path} is answered {answer}")
         return answer
@@ -172,12 +176,15 @@ def _exchange_all(context: Context, random: Random) -> None:
 
 
 def _switch(context: Context, traffic: Traffic, **keys: str) -> None:
-    """Start processes that know these keys, send them the traffic, and end the others when they have answered."""
+    """Start processes that know these keys, send them the traffic, and end the others when they have answered, as the
+    proxy in front of a site does."""
     _know(context, **keys)
     fresh = context.ground.start_webs(len(traffic.webs))
     leaving, traffic.webs = traffic.webs, fresh
     traffic.generation += 1
     for web in leaving:
+        while traffic.open.get(web.url, 0):
+            time.sleep(0.01)
         web.stop()
 
 
@@ -186,7 +193,7 @@ def _wait_for_refresh(traffic: Traffic) -> None:
     deadline = time.monotonic() + 60
     while any(seen < traffic.generation for seen in traffic.seen_generation.values()):
         if time.monotonic() > deadline:
-            raise RuntimeError("The clients do not refresh their tokens.")
+            raise RuntimeError(f"The clients do not refresh their tokens. {traffic.failed[:1]}")
         time.sleep(0.05)
 
 
