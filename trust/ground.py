@@ -138,6 +138,7 @@ class Ground:
             "JWT_SIGNING_KEYS": new_key("j1"),
             "DEVELOPER_APPROVAL": "automatic",
             "PUBLISH_APPROVAL": "automatic",
+            "STAFF_REQUIRES_MFA": "false",
             "AUTH_RATE_PER_MINUTE": "1000000",
             "API_RATE_PER_MINUTE": "1000000",
             "ORGANIZATION_RATE_PER_MINUTE": "10000000",
@@ -263,6 +264,14 @@ class Ground:
                 web.process.terminate()
         for web in ending:
             web.stop()
+
+    def tidy(self) -> None:
+        """Between two invariants: nothing is left of the one before but its rows and the shared processes."""
+        self.stop_webs(keep_pools=True)
+        self._close_django()
+        if self._upstream is not None:
+            self._upstream.seen.clear()
+            self._upstream.answer, self._upstream.behave = {"label": "ok"}, None
 
     def run_manage(self, *command: str, **environment: str) -> str:
         """What `manage.py` says. Raises CalledProcessError."""

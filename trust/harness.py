@@ -190,7 +190,7 @@ def run_invariant(context: Context) -> Result:
     except Red:
         result = context.result()
     finally:
-        context.ground.stop_webs(keep_pools=True)
+        context.ground.tidy()
     result.seconds = time.monotonic() - began
     context.write_failing()
     context.progress.finish()
