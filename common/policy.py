@@ -90,6 +90,10 @@ class Actor:
             return "staff" if self.key is None else "developer"
         return cast(str, self.user.platform_role)
 
+    def may(self, permission: str) -> bool:
+        """Whether a staff member's groups allow this, in Django's words: `marketplace.change_aimodel`."""
+        return self.is_staff and bool(self.user.has_perm(permission))
+
     def has_scope(self, scope: str) -> bool:
         return self.user is not None and (self.scopes is None or scope in self.scopes)
 
@@ -103,6 +107,7 @@ class Policy:
 
     read, write: the scope that a *key* needs for safe and for other methods; of several, one is enough. None: people
     only; ANY: any key.
+    roles_read: organization roles that may use safe methods; None: every role.
     roles_write: organization roles that may use other methods; None: every role.
     platform_write: platform roles that may use other methods; None: every one. Staff always may.
     """
@@ -112,6 +117,7 @@ class Policy:
     staff_only: bool = False
     read: Scope | None = None
     write: Scope | None = None
+    roles_read: frozenset[str] | None = None
     roles_write: frozenset[str] | None = None
     platform_write: frozenset[str] | None = None
 
@@ -125,6 +131,7 @@ class Policy:
         cls,
         read: Scope | None = None,
         write: Scope | None = None,
+        roles_read: Iterable[str] | None = None,
         roles_write: Iterable[str] | None = None,
         platform_write: Iterable[str] | None = None,
     ) -> Self:
@@ -132,6 +139,7 @@ class Policy:
         return cls(
             read=read,
             write=write,
+            roles_read=None if roles_read is None else frozenset(roles_read),
             roles_write=None if roles_write is None else frozenset(roles_write),
             platform_write=None if platform_write is None else frozenset(platform_write),
         )
@@ -165,14 +173,21 @@ def enforce(policy: Policy, method: str, actor: Actor) -> None:
         return
     if actor.scopes is not None:
         _enforce_scopes(policy.scopes(method), actor.scopes)
-    if method in SAFE_METHODS or actor.is_staff:
+    if actor.is_staff:
+        return
+    if method in SAFE_METHODS:
+        _enforce_roles(policy.roles_read, actor)
         return
     if policy.platform_write is not None and actor.platform_role not in policy.platform_write:
         if "developer" in policy.platform_write:
             raise DeveloperRequired()
         raise RoleRequired(required_roles=sorted(policy.platform_write))
-    if policy.roles_write is not None and actor.role not in policy.roles_write:
-        raise RoleRequired(required_roles=sorted(policy.roles_write), role=actor.role)
+    _enforce_roles(policy.roles_write, actor)
+
+
+def _enforce_roles(needed: frozenset[str] | None, actor: Actor) -> None:
+    if needed is not None and actor.role not in needed:
+        raise RoleRequired(required_roles=sorted(needed), role=actor.role)
 
 
 def _enforce_scopes(needed: tuple[str, ...] | None, scopes: frozenset[str]) -> None:

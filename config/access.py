@@ -43,6 +43,8 @@ ACCESS: dict[str, Policy] = {
     "requests": signed_in(),
     "request": signed_in(),
     "profile": signed_in(),
+    "audit-log": signed_in(roles_read=roles_with("audit.see")),
+    "api-log": signed_in(roles_read=roles_with("audit.see")),
     "developer": signed_in(),
     "sessions": signed_in(),
     "security-log": signed_in(),
@@ -85,6 +87,7 @@ ACCESS: dict[str, Policy] = {
     # The API.
     "api:schema": public(),
     "api:docs": public(),
+    "api:audit-events": signed_in(roles_read=roles_with("audit.see")),
     "api:keys": signed_in("keys:read", "keys:write"),
     "api:key": signed_in("keys:read", "keys:write"),
     "api:key-rotate": signed_in("keys:read", "keys:write"),
