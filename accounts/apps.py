@@ -5,4 +5,5 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts.services import trail  # noqa: F401  # listens from now on
+        from accounts import identities  # noqa: F401  # listens from now on
+        from accounts.services import trail  # noqa: F401  # so does this

@@ -55,6 +55,8 @@ class AccountAdapter(DefaultAccountAdapter):
         "account/email/password_changed": "",
         "account/email/password_reset": "",
         "account/email/password_set": "",
+        "socialaccount/email/account_connected": "",
+        "socialaccount/email/account_disconnected": "",
         "mfa/email/recovery_codes_generated": "recovery_codes_generated",
         "mfa/email/totp_activated": "totp_activated",
         "mfa/email/totp_deactivated": "totp_deactivated",

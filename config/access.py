@@ -124,6 +124,10 @@ ACCESS: dict[str, Policy] = {
     "mfa_authenticate": public(),
     "mfa_login_webauthn": public(),
     "mfa_*": signed_in(),
+    "openid_connect_*": public(),
+    "socialaccount_login_*": public(),
+    "socialaccount_signup": public(),
+    "socialaccount_connections": signed_in(),
     # Django's admin looks after its own log-in, which others are sent to.
     "admin:login": public(),
     "admin:logout": public(),

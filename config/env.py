@@ -91,6 +91,19 @@ def _currency(value: str) -> str:
     return value
 
 
+def _issuer(value: str) -> str:
+    """An OpenID Connect issuer: an origin and perhaps a path. Plain http is for this machine alone."""
+    if not value:
+        return ""
+    parts = urlsplit(value)
+    is_local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1")
+    if not parts.hostname or not (parts.scheme == "https" or is_local):
+        raise Fault("is not an https address")
+    if parts.query or parts.fragment or parts.username:
+        raise Fault("must be without user, query and fragment")
+    return value.rstrip("/")
+
+
 def _origin(value: str) -> str:
     parts = urlsplit(value.rstrip("/"))
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query or parts.username:
@@ -207,6 +220,7 @@ TYPES: Mapping[str, Callable[[str], Any]] = {
     "list": _list,
     "currency": _currency,
     "address": _origin,
+    "issuer": _issuer,
     "PostgreSQL address": _postgresql,
     "Redis address": _redis,
     "mail address": _mail,
@@ -247,6 +261,7 @@ def _development_key(name: str) -> str:
 
 _SITE, _STORES, _SECRETS, _MARKET = "Site", "Databases and mail", "Secrets", "Marketplace"
 _LIMITS, _NETWORK, _LOGS, _STRIPE = "Limits", "Network", "Logs", "Stripe"
+_OIDC = "Log-in through another site"
 
 VARIABLES: tuple[Variable, ...] = (
     Variable(
@@ -405,7 +420,7 @@ VARIABLES: tuple[Variable, ...] = (
         "PEM or base64. None by default, and then every report is refused.",
     ),
     Variable(_MARKET, "CURRENCY", "currency", "USD", "The one currency of this instance."),
-    Variable(_MARKET, "WELCOME_CREDIT", "amount", "0", "Credit that a new organization receives, in CURRENCY."),
+    Variable(_MARKET, "WELCOME_CREDIT", "amount", "0", "Credit that a new account receives, in CURRENCY."),
     Variable(
         _MARKET,
         "DEVELOPER_APPROVAL",
@@ -419,6 +434,15 @@ VARIABLES: tuple[Variable, ...] = (
         "staff or automatic",
         "staff",
         "Who publishes a submitted model: staff, or a passed contract check.",
+    ),
+    Variable(
+        _MARKET,
+        "STAFF_REQUIRES_MFA",
+        "true or false",
+        "true",
+        "Whether staff need a second factor for the administration, and a fresh one for every act. Off in the embedded "
+        "run.",
+        in_debug="false",
     ),
     Variable(
         _LIMITS,
@@ -503,6 +527,17 @@ VARIABLES: tuple[Variable, ...] = (
         "Where the audit log's head is kept each minute, so that a cut end is found; a relative path starts at the "
         "project's folder. Best on another machine. By default it is in the worker's output alone.",
     ),
+    Variable(
+        _OIDC,
+        "OIDC_ISSUER",
+        "issuer",
+        "",
+        "An OpenID Connect provider that people may log in through: https://id.example.org/realms/us. Tell it the "
+        "address SITE_URL/accounts/oidc/id.example.org-realms-us/login/callback/.",
+    ),
+    Variable(_OIDC, "OIDC_NAME", "text", "Single sign-on", "What the button is called."),
+    Variable(_OIDC, "OIDC_CLIENT_ID", "text", "", "The id by which the provider knows this site."),
+    Variable(_OIDC, "OIDC_CLIENT_SECRET", "text", "", "The secret that belongs to it.", secret=True),
     Variable(_STRIPE, "STRIPE_LIVE_SECRET_KEY", "text", "", "Secret key of the live Stripe account.", secret=True),
     Variable(_STRIPE, "STRIPE_TEST_SECRET_KEY", "text", "", "Secret key of the Stripe test account.", secret=True),
     Variable(_STRIPE, "STRIPE_LIVE_MODE", "true or false", "false", "Whether the live account is used."),

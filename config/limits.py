@@ -51,6 +51,7 @@ ROUTES: dict[str, Route] = {
     "mfa_authenticate": _form("second-factor"),
     "mfa_login_webauthn": _form("passkey"),
     "not-me": _form("alarm"),
+    "openid_connect_*": _form("oidc"),
     # What people do to their own account: most of it mails somebody.
     "account_*": _own_form("account"),
     "mfa_*": _own_form("factors"),

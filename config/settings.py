@@ -42,6 +42,7 @@ CURRENCY = values.CURRENCY
 WELCOME_CREDIT = values.WELCOME_CREDIT
 DEVELOPER_APPROVAL = values.DEVELOPER_APPROVAL
 PUBLISH_APPROVAL = values.PUBLISH_APPROVAL
+STAFF_REQUIRES_MFA = values.STAFF_REQUIRES_MFA
 
 AUTH_RATE_PER_MINUTE = values.AUTH_RATE_PER_MINUTE
 API_RATE_PER_MINUTE = values.API_RATE_PER_MINUTE
@@ -68,6 +69,8 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -247,6 +250,30 @@ ACCOUNT_RATE_LIMITS = {  # those that `config.limits` or `accounts.services.gues
     "reset_password_from_key": None,
 }
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+
+# One OpenID Connect provider, where the operator names one. Its name here, which rows and its callback's address carry,
+# is made from the issuer: a person of another issuer with the same number is somebody else.
+OIDC_ISSUER = values.OIDC_ISSUER
+OIDC_ID = re.sub(r"[^a-z0-9.]+", "-", OIDC_ISSUER.partition("://")[2].lower()).strip("-")
+SOCIALACCOUNT_ADAPTER = "accounts.identities.IdentityAdapter"
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": OIDC_ID,
+                "name": values.OIDC_NAME,
+                "client_id": values.OIDC_CLIENT_ID,
+                "secret": values.OIDC_CLIENT_SECRET,
+                "settings": {"server_url": OIDC_ISSUER},
+            }
+        ]
+        if OIDC_ISSUER
+        else [],
+    }
+}
+SOCIALACCOUNT_REAUTHENTICATION_REQUIRED = True
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 10
 MFA_ADAPTER = "accounts.authentication.MFAAdapter"
 MFA_FORMS = {
     "authenticate": "accounts.forms.AuthenticateForm",
@@ -285,7 +312,8 @@ CONTENT_SECURITY_POLICY = {
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],
         "connect-src": ["'self'"],
-        "form-action": ["'self'"],
+        # Chromium asks it about redirects too: the button of the log-in leads to the provider.
+        "form-action": ["'self'", *(["://".join(urlsplit(OIDC_ISSUER)[:2])] if OIDC_ISSUER else [])],
         "frame-ancestors": ["'none'"],
         "base-uri": ["'none'"],
     }

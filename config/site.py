@@ -4,7 +4,7 @@ from django.contrib.admin.apps import AdminConfig
 
 #: Apps of packages whose tables are no business of staff's hands: mirrors of Stripe's objects, addresses and second
 #: factors (on the page of their person), sessions.
-LEFT_OUT = {"djstripe", "account", "mfa", "usersessions"}
+LEFT_OUT = {"djstripe", "account", "mfa", "socialaccount"}
 
 
 class StaffConfig(AdminConfig):

@@ -26,7 +26,11 @@ urlpatterns = [
     path("_components/", styleguide.components, name="components"),
     *(pattern for module in modules for pattern in module.pages),
     path("", include(([pattern for module in modules for pattern in module.api], "api"))),
-    path("accounts/", include("allauth.urls")),
+    # allauth's, without the addresses that it once had.
+    path("accounts/", include("allauth.account.urls")),
+    path("accounts/2fa/", include("allauth.mfa.urls")),
+    path("accounts/3rdparty/", include("allauth.socialaccount.urls")),
+    path("accounts/", include("allauth.socialaccount.providers.openid_connect.urls")),
     path("admin/", admin.site.urls),
 ]
 

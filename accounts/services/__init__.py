@@ -60,6 +60,7 @@ from accounts.services.registration import (
     is_claimed,
     mail_verification_code,
     open_account,
+    open_account_by_identity,
     register_user,
     verify_email,
 )
@@ -69,8 +70,8 @@ from accounts.services.tokens import (
     AccessToken,
     TokenPair,
     close_family,
-    find_bearer,
     count_retired_tokens,
+    find_bearer,
     open_family,
     reseal_tokens,
     revoke_all,
@@ -78,6 +79,8 @@ from accounts.services.tokens import (
 )
 
 __all__ = [
+    "record_about",
+    "open_account_by_identity",
     "request_login_code",
     "claim_login_code",
     "authenticate_by_code",
@@ -103,11 +106,11 @@ __all__ = [
     "clean_email",
     "close_family",
     "close_organization",
+    "count_retired_factors",
+    "count_retired_tokens",
     "create_organization",
     "current_budgets",
     "decline_invitation",
-    "count_retired_factors",
-    "count_retired_tokens",
     "end_organization",
     "end_other_sign_ins",
     "end_sign_in",

@@ -73,10 +73,30 @@ def open_account(
     return user
 
 
+@transaction.atomic
+def open_account_by_identity(*, email: str, name: str) -> User | None:
+    """The account of somebody whom a provider of the operator's vouches for: a new one, or one that a sign-up left
+    behind without proving the address, whose password goes. None where the address is somebody's already.
+    """
+    email = clean_email(email)
+    lock("email", email)
+    user = find_owner(email)
+    if user is not None and (is_claimed(user, email) or not user.is_active):
+        return None
+    if user is None:
+        return open_account(email=email, password=None, name=name[:120] or email.partition("@")[0])
+    user.set_unusable_password()
+    user.name = name[:120] or user.name
+    user.save(update_fields=["password", "name", "updated_at"])
+    codes.cancel_codes(user=user, purpose=VERIFY, at=now())
+    mark_verified(user=user, email=email)
+    return user
+
+
 def verify_email(*, email: str, code: str) -> User:
     """Take the code that was mailed at sign-up or login; the address counts as verified from now on.
 
-    Raises CodeInvalid, also for an unknown or already verified address.
+    Raises CodeInvalid, also for an unknown or already verified address, and RateLimited.
     """
     guess = begin_guess(email=email)
     user = User.objects.filter(email=email, is_active=True).first()
