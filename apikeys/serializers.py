@@ -164,4 +164,4 @@ class LeakOut(serializers.Serializer[Any]):
 
     token_hash = serializers.CharField(help_text="SHA-256 of the token, in base64.")
     token_type = serializers.CharField()
-    label = serializers.ChoiceField(choices=["true_positive", "false_positive"])
+    label = serializers.ChoiceField(choices=["true_positive", "false_positive"])  # type: ignore[assignment]

@@ -263,14 +263,14 @@ def _use(request: HttpRequest, found: APIKey, at: datetime) -> HttpResponse:
 
 def _events(found: APIKey) -> list[Event]:
     """What was done to the key, the newest first."""
-    events = AuditEvent.objects.filter(target_id=found.pk, target_type="apikey").order_by("-seq")[:EVENTS_SHOWN]
-    events = sorted(events, key=lambda event: event.id, reverse=True)  # of one transaction, in the order of writing
+    latest = AuditEvent.objects.filter(target_id=found.pk, target_type="apikey").order_by("-seq")[:EVENTS_SHOWN]
+    events = sorted(latest, key=lambda event: event.id, reverse=True)  # of one transaction, in the order of writing
     names = dict(User.objects.filter(pk__in={event.actor_user_id for event in events}).values_list("pk", "name"))
     return [
         Event(
             EVENT_WORDS.get(event.action, event.action),
             event.at,
-            names.get(event.actor_user_id, ""),
+            names.get(event.actor_user_id, "") if event.actor_user_id is not None else "",
             services.client_of(event.client),
             event.address,
         )

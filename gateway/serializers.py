@@ -48,12 +48,12 @@ class LimitOut(serializers.Serializer[Limit]):
     """`held` is reserved by calls under way. The tightest is marked once among the money, once among the rates."""
 
     kind = serializers.ChoiceField(choices=["spend", "credit", "rate"])
-    source = serializers.ChoiceField(choices=["key", "organization", "credit", "person"])
+    source = serializers.ChoiceField(choices=["key", "organization", "credit", "person"])  # type: ignore[assignment]
     limit = AmountOrCount()
     used = AmountOrCount()
     held = AmountOrCount()
     remaining = AmountOrCount(source="left")
-    window = serializers.ChoiceField(choices=["minute", "day", "week", "month", "lifetime"])
+    window = serializers.CharField(help_text="minute, day, week, month or lifetime.")
     resets_at = DateTimeField(allow_null=True, help_text="When all of it is there again; null: never by itself.")
     is_reached = serializers.BooleanField()
     is_tightest = serializers.BooleanField()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -95,8 +95,9 @@ def _note_clients(seen: list[tuple[UUID, str, str]]) -> None:
     if not seen:
         return
     keys, clients, addresses = (list(column) for column in zip(*seen, strict=True))
+    parameters: list[Any] = [keys, clients, addresses, USED_AT_MOST_EVERY]
     with connection.cursor() as cursor:
-        cursor.execute(NOTE, [keys, clients, addresses, USED_AT_MOST_EVERY])
+        cursor.execute(NOTE, parameters)
         if grown := [key_id for key_id, is_new in cursor.fetchall() if is_new]:
             cursor.execute(FORGET, [grown, MAX_CLIENTS])
 
