@@ -109,3 +109,9 @@ class OrganizationInUse(Problem):
     code, status, title = "organization_in_use", 409, "The organization is in use"
     explanation = "An organization is closed when no key of it works, no call of it runs and no model of it is listed."
     fix = "Revoke the keys, archive the models, wait for running calls to end, then close it."
+
+
+class AccountInUse(Problem):
+    code, status, title = "account_in_use", 409, "The account is in use"
+    explanation = "An account is closed when nobody depends on it: no shared organization without another owner."
+    fix = "Do what the reasons say, then close it."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
@@ -13,7 +13,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower, Now
 from django.utils.crypto import salted_hmac
-from django.utils.functional import Promise
+from django.utils.functional import Promise, cached_property
 from django.utils.translation import gettext_lazy as _
 
 from accounts.querysets import (
@@ -43,6 +43,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)
     session_version = models.PositiveIntegerField(default=1)  # raising it ends every session and token at once
+    closed_at = models.DateTimeField(null=True, blank=True)  # by its person, who may come back for two weeks
+    erased_at = models.DateTimeField(null=True, blank=True)  # from then on nothing here tells who it was
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -56,6 +58,17 @@ class User(AbstractBaseUser, PermissionsMixin):
             models.CheckConstraint(condition=Q(email=Lower("email")), name="user_email_is_lower_case"),
             models.CheckConstraint(condition=~Q(name=""), name="user_name_not_empty"),
             models.CheckConstraint(condition=Q(platform_role__in=["consumer", "developer"]), name="user_platform_role"),
+            models.CheckConstraint(condition=Q(closed_at=None) | Q(is_active=False), name="user_closed_is_not_active"),
+            models.CheckConstraint(
+                condition=Q(erased_at=None) | Q(closed_at__isnull=False), name="user_erased_after_closing"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["closed_at"],
+                condition=Q(closed_at__isnull=False, erased_at=None),
+                name="user_waits_to_be_erased",
+            )
         ]
         permissions = [("help_user", "Can end sessions of users and remove their second factors")]
 
@@ -70,6 +83,16 @@ class User(AbstractBaseUser, PermissionsMixin):
     def role(self) -> str:
         """The platform role as the API shows it: consumer, developer or staff."""
         return "staff" if self.is_staff else self.platform_role
+
+    @cached_property
+    def has_second_factor(self) -> bool:
+        """An authenticator app or a passkey; recovery codes alone are none."""
+        return bool(self.authenticator_set.filter(type__in=["totp", "webauthn"]).exists())
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        """Where STAFF_REQUIRES_MFA says so, staff without a second factor have no permission at all."""
+        is_proved = not settings.STAFF_REQUIRES_MFA or self.has_second_factor
+        return super().has_perm(perm, obj) and is_proved
 
     def get_full_name(self) -> str:
         return self.name

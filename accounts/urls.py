@@ -4,13 +4,16 @@ from django.urls import path
 
 from accounts import api as endpoints
 from accounts import views
-from accounts.views import security
+from accounts.views import farewell, security
 
 pages = [
     path("settings/profile", views.profile, name="profile"),
     path("settings/developer", views.developer, name="developer"),
     path("settings/sessions", security.sessions, name="sessions"),
     path("settings/security-log", security.security_log, name="security-log"),
+    path("settings/export", farewell.export, name="account-export"),
+    path("settings/delete", farewell.delete, name="account-delete"),
+    path("accounts/reopen/<str:token>", farewell.reopen, name="reopen"),
     path("accounts/not-me/<str:token>", security.not_me, name="not-me"),
     path("settings/organization", views.organization, name="organization"),
     path("settings/organization/close", views.close, name="organization-close"),

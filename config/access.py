@@ -48,6 +48,9 @@ ACCESS: dict[str, Policy] = {
     "developer": signed_in(),
     "sessions": signed_in(),
     "security-log": signed_in(),
+    "account-export": signed_in(),
+    "account-delete": signed_in(),
+    "reopen": public(),  # the link in the mail about a closed account
     "not-me": public(),  # the link in a notice, to be used without being logged in
     "organization": signed_in(),  # what one may do on these is decided by the role, in the services
     "organization-close": signed_in(),

@@ -51,6 +51,9 @@ ROUTES: dict[str, Route] = {
     "mfa_authenticate": _form("second-factor"),
     "mfa_login_webauthn": _form("passkey"),
     "not-me": _form("alarm"),
+    "reopen": _form("alarm"),
+    "account-export": _own_form("export-account"),
+    "account-delete": _own_form("account"),
     "openid_connect_*": _form("oidc"),
     # What people do to their own account: most of it mails somebody.
     "account_*": _own_form("account"),

@@ -22,6 +22,14 @@ from accounts.services.factors import (
     remove_second_factor,
     reseal_factors,
 )
+from accounts.services.farewell import (
+    WAY_BACK,
+    close_account,
+    erase_accounts,
+    find_closed,
+    obstacles_to_leaving,
+    reopen_account,
+)
 from accounts.services.guesses import Guess, begin_guess, begin_guess_at
 from accounts.services.invitations import (
     accept_invitation,
@@ -66,6 +74,7 @@ from accounts.services.registration import (
 )
 from accounts.services.rights import find_membership, require_right
 from accounts.services.sessions import SignIn, end_other_sign_ins, end_sign_in, list_sign_ins, see_session
+from accounts.services.takeout import export_account
 from accounts.services.tokens import (
     AccessToken,
     TokenPair,
@@ -79,6 +88,13 @@ from accounts.services.tokens import (
 )
 
 __all__ = [
+    "export_account",
+    "reopen_account",
+    "obstacles_to_leaving",
+    "find_closed",
+    "erase_accounts",
+    "close_account",
+    "WAY_BACK",
     "record_about",
     "open_account_by_identity",
     "request_login_code",

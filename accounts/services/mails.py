@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core import signing
@@ -71,6 +71,15 @@ def mail_developer_decision(*, user: User, kind: str, reason: str = "") -> None:
     """What the staff decided about publishing. No alarm: nothing was done in the person's name."""
     payload = {"name": user.name, "reason": reason, "developer_url": _url("developer")}
     notify(to=user.email, kind=f"accounts.{kind}", payload=payload, recipient=user)
+
+
+def mail_farewell(*, user: User, token: str, until: datetime) -> None:
+    payload = {
+        "name": user.name,
+        "reopen_url": _url("reopen", token=token),
+        "until": until.strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    notify(to=user.email, kind="accounts.account_closed", payload=payload, recipient=user)
 
 
 def make_alarm_token(*, user: User, email: str) -> str:

@@ -20,6 +20,7 @@ EVERY_FACT = {
     "to_email": "new@example.org",
     "deleted_email": "gone@example.org",
     "added_email": "more@example.org",
+    "reopen_url": "https://site.example/reopen",
     "not_me_url": "https://site.example/notme",
     "device": "Firefox on Linux",
     "provider": "Example",

@@ -33,6 +33,7 @@ PATHS = {
     "dev-mail-message": "/dev/mail/{mail}",
     "account_reset_password_from_key": "{reset}",
     "not-me": "/accounts/not-me/none",
+    "reopen": "/accounts/reopen/none",
     "mfa_edit_webauthn": "/accounts/2fa/webauthn/keys/1/edit/",
     "mfa_remove_webauthn": "/accounts/2fa/webauthn/keys/1/remove/",
     "openid_connect_login": "/accounts/oidc/none/login/",
@@ -125,6 +126,7 @@ OUTCOMES: dict[str, int | dict[str, int]] = {
     "account_set_password": 302,  # for people who have none
     "mfa_login_webauthn": 302,  # answers a script
     "not-me": 410,
+    "reopen": 410,
     "socialaccount_signup": 302,
     "openid_connect_login": 404,  # where the operator names a provider
     "openid_connect_callback": 404,

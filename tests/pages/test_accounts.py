@@ -96,7 +96,6 @@ def test_a_passkey_is_added_opens_the_account_is_renamed_and_removed(stack: Any,
     assert "just now" in page.get_by_role("row").filter(has_text="Chrome on Linux").inner_text()
 
     page.get_by_role("link", name="Rename").click()
-    print(page.url, page.locator("main").inner_text())
     page.get_by_label("Name").fill("Work laptop")
     page.get_by_role("button", name="Save name").click()
     page.goto(f"{stack.url}/accounts/2fa/webauthn/")
