@@ -111,7 +111,8 @@ def _migrations_digest() -> str:
     digest.update(datetime.now(UTC).date().isoformat().encode())  # the template holds the partitions of these days
     for path in sorted([*ROOT.glob("*/migrations/*.py"), *ROOT.glob("config/djstripe_migrations/*.py")]):
         digest.update(path.read_bytes())
-    digest.update((ROOT / "config" / "roles.py").read_bytes())  # what the application's role may do is in the clone
+    for name in ("roles.py", "staff.py"):  # what the application's role may do is in the clone, and the groups of staff
+        digest.update((ROOT / "config" / name).read_bytes())
     return digest.hexdigest()
 
 

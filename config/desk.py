@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from functools import wraps
 from typing import Any
 
 from allauth.account.decorators import secure_admin_login
 from django.conf import settings
-from django.contrib.admin import AdminSite, ModelAdmin
+from django.contrib.admin import AdminSite
 from django.core.cache import cache
 from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -24,10 +25,11 @@ from accounts.models import Budget, DeveloperRequest, User
 from common import clock
 from common.ids import first_uuid
 from common.staff import CEILING
-from config.staff_log import recorded
+from config.staff import second_factor_step
 from config.templatetags.site import count, money, percent
 from gateway.models import Invocation, SweepMark
 from marketplace.models import AIModel
+from marketplace.services import MODERATE
 from notifications.models import Message
 from observability.services import Check, check_readiness
 
@@ -39,11 +41,18 @@ LATE_AFTER = timedelta(minutes=5)  # mail is looked for every five seconds, call
 class StaffSite(AdminSite):
     index_title = gettext_lazy("Administration")
 
-    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        super().register(model_or_iterable, recorded(admin_class or ModelAdmin), **options)
-
     def index(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> Any:
         return super().index(request, {**desk(request.user), **(extra_context or {})})
+
+    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:
+        inner = super().admin_view(view, cacheable)
+
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            step = second_factor_step(request) if self.has_permission(request) else None
+            return inner(request, *args, **kwargs) if step is None else step
+
+        return guarded
 
     def login(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:
         """By the site's own log-in, which asks for a second factor."""
@@ -57,12 +66,13 @@ class StaffSite(AdminSite):
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Work that waits, and the list to do it in. Whoever may not see that list is not told."""
+    """Work that waits, and the list to do it in. Whoever may not do it is not told. right: what doing it takes."""
 
     label: str
     count: int
     page: str  # of the admin
     query: str
+    right: str
 
     @property
     def href(self) -> str:
@@ -74,7 +84,7 @@ class Queue:
 
     def is_open_to(self, user: Any) -> bool:
         app, _separator, model = self.page.partition("_")
-        return bool(user.has_perm(f"{app}.view_{model}"))
+        return bool(user.has_perm(f"{app}.view_{model}") and user.has_perm(self.right))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,28 +165,50 @@ def _queues(measured: dict[str, Any]) -> list[Queue]:
             _few(listings.filter(status=status.IN_REVIEW)),
             "marketplace_aimodel",
             "status__exact=in_review",
+            MODERATE,
         ),
         Queue(
             _("People who ask to publish"),
             _few(asked),
             "accounts_developerrequest",
             "decision=undecided",
+            "accounts.change_developerrequest",
         ),
         Queue(
             _("Published models that cannot be called"),
             _few(listings.filter(status=status.PUBLISHED, is_callable=False)),
             "marketplace_aimodel",
             "status__exact=published&is_callable__exact=0",
+            MODERATE,
         ),
         Queue(
             _("Suspended models"),
             _few(listings.filter(status=status.SUSPENDED)),
             "marketplace_aimodel",
             "status__exact=suspended",
+            MODERATE,
         ),
-        Queue(_("Spend limits and credit used up"), measured["used_up"], "accounts_budget", "left=none"),
-        Queue(_("Mail that was given up"), _few(Message.objects.dead()), "notifications_message", "state__exact=dead"),
-        Queue(_("Calls that never ended"), measured["stuck"], "gateway_invocation", "state__exact=started&made=any"),
+        Queue(
+            _("Spend limits and credit used up"),
+            measured["used_up"],
+            "accounts_budget",
+            "left=none",
+            "accounts.change_budget",
+        ),
+        Queue(
+            _("Mail that was given up"),
+            _few(Message.objects.dead()),
+            "notifications_message",
+            "state__exact=dead",
+            "notifications.change_message",
+        ),
+        Queue(
+            _("Calls that never ended"),
+            measured["stuck"],
+            "gateway_invocation",
+            "state__exact=started&made=any",
+            "gateway.view_sweepmark",
+        ),
     ]
 
 

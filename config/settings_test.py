@@ -16,4 +16,5 @@ STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticF
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 AUDIT_REFUSES_SECRETS = True
+STAFF_REQUIRES_MFA = False  # but for the tests that switch it on
 REQUEST_LOG_THREAD = False  # its rows would outlive the test

@@ -210,6 +210,7 @@ class Supervisor:
             "WELCOME_CREDIT": "5.00",
             "DEVELOPER_APPROVAL": "automatic",
             "PUBLISH_APPROVAL": "automatic",
+            "STAFF_REQUIRES_MFA": "false",
             "AUTH_RATE_PER_MINUTE": "300",
             "OUTBOUND_ALLOWED_NETWORKS": models_url.removeprefix("http://").replace(":", "/32:"),
             "OUTBOUND_ALLOW_HTTP": "true",

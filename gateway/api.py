@@ -23,7 +23,7 @@ from gateway.serializers import EndpointIn, EndpointOut, LimitsOut, ReceiptOut, 
 from gateway.services import set_endpoint
 from gateway.services.echo import ECHO_SLUG
 from marketplace.models import AIModel
-from marketplace.services import find_model, require_publisher
+from marketplace.services import SEE_ALL, find_model, require_publisher
 
 MAX_LISTED = 1000
 LOOKS_PER_MINUTE = 60  # at one's own limits
@@ -36,7 +36,7 @@ class ModelEndpoint(APIView):
 
     @extend_schema(responses=EndpointOut)
     def get(self, request: Request, ref: str) -> Response:
-        ai_model = self._own_model(ref)
+        ai_model = self._own_model(ref, "gateway.view_endpoint")
         endpoint = Endpoint.objects.of_model(ai_model.id).first()
         if endpoint is None:
             raise NotFound("This model has no endpoint yet.")
@@ -44,16 +44,17 @@ class ModelEndpoint(APIView):
 
     @extend_schema(request=EndpointIn, responses=EndpointOut)
     def put(self, request: Request, ref: str) -> Response:
-        ai_model = self._own_model(ref)
+        ai_model = self._own_model(ref, "gateway.change_endpoint")
         values = self.read(EndpointIn)
         if "max_cost" in values:
             values["max_cost_nano"] = values.pop("max_cost")
         endpoint = set_endpoint(ai_model=ai_model, **values)
         return Response(EndpointOut(endpoint).data)
 
-    def _own_model(self, ref: str) -> AIModel:
-        ai_model = find_model(ref, organization=self.actor.organization, sees_all=self.actor.is_staff)
-        if not self.actor.is_staff:
+    def _own_model(self, ref: str, permission: str) -> AIModel:
+        """permission: with which staff may do the same with everybody's."""
+        ai_model = find_model(ref, organization=self.actor.organization, sees_all=self.actor.may(SEE_ALL))
+        if not self.actor.may(permission):
             require_publisher(ai_model=ai_model, organization=self.actor.organization)
         return ai_model
 

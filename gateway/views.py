@@ -31,7 +31,7 @@ from gateway.hotpath.session import EventStream, admit, ask
 from gateway.models import Endpoint, Invocation
 from gateway.serializers import answer_shown, raw_shown
 from marketplace.models import AIModel
-from marketplace.services import find_model
+from marketplace.services import SEE_ALL, find_model
 
 RUNS_SHOWN = 20
 RUNS_SINCE = timedelta(days=30)
@@ -106,7 +106,7 @@ class Visit:
     def of(cls, request: HttpRequest, publisher: str, slug: str) -> Visit:
         actor = actor_of(request)
         ref = f"{publisher}:{slug}"
-        ai_model = find_model(ref, organization=actor.organization, sees_all=actor.is_staff)
+        ai_model = find_model(ref, organization=actor.organization, sees_all=actor.may(SEE_ALL))
         endpoint = Endpoint.objects.of_model(ai_model.id).first() if ai_model.is_callable else None
         if request.method == "POST":
             is_streamed = STREAM in request.POST and (_wants(request) == "stream" or _is_fragment(request))

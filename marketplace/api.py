@@ -92,7 +92,7 @@ class OneModel(APIView):
     """The base of what is done with one model."""
 
     def find(self, ref: str) -> AIModel:
-        return services.find_model(ref, organization=self.actor.organization, sees_all=self.actor.is_staff)
+        return services.find_model(ref, organization=self.actor.organization, sees_all=self.actor.may(services.SEE_ALL))
 
     def find_own(self, ref: str) -> AIModel:
         ai_model = self.find(ref)
@@ -163,8 +163,7 @@ class Publication(OneModel):
     @extend_schema(operation_id="publish_model", parameters=[REF], request=None, responses=AIModelOut)
     def post(self, request: Request, ref: str) -> Response:
         """Open the model to everybody: staff, or its publisher where the site approves automatically."""
-        self.read(Nothing)
-        by_staff = self.actor.is_staff
+        by_staff = self.actor.may(services.MODERATE)
         ai_model = self.find(ref) if by_staff else self.find_own(ref)
         return Response(model_out(services.publish(ai_model=ai_model, by_staff=by_staff)))
 

@@ -111,7 +111,7 @@ def model_versions(request: HttpRequest, publisher: str, slug: str) -> HttpRespo
     """The versions of a model, the newest first; unpublished ones for its publisher. Raises NotFound."""
     ai_model = _find_model(request, publisher, slug)
     actor = actor_of(request)
-    versions = ai_model.versions.visible_to(actor.organization, sees_all=actor.is_staff)
+    versions = ai_model.versions.visible_to(actor.organization, sees_all=actor.may(services.SEE_ALL))
     page = paginate(
         versions.defer("input_schema", "output_schema"),
         order=["-id"],
@@ -123,4 +123,6 @@ def model_versions(request: HttpRequest, publisher: str, slug: str) -> HttpRespo
 
 def _find_model(request: HttpRequest, publisher: str, slug: str) -> AIModel:
     actor = actor_of(request)
-    return services.find_model(f"{publisher}:{slug}", organization=actor.organization, sees_all=actor.is_staff)
+    return services.find_model(
+        f"{publisher}:{slug}", organization=actor.organization, sees_all=actor.may(services.SEE_ALL)
+    )

@@ -377,7 +377,11 @@ def test_deactivating_somebody_ends_their_sessions(staff):
     user = make_user()
     client = make_client()
     log_in(client, user)
-    empty = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
+    empty = {
+        f"{inline}-{count}_FORMS": 0
+        for inline in ("memberships", "emailaddress_set", "authenticator_set")
+        for count in ("TOTAL", "INITIAL")
+    }
     answer = staff.post(admin_url("user", "change", user.pk), {"name": user.name, **empty})
     assert answer.status_code == 302, answer.context["errors"]
     user.refresh_from_db()

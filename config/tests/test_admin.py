@@ -220,7 +220,7 @@ def test_the_first_page_of_an_empty_site_and_of_a_stopped_worker(staff: SimpleNa
 
 def test_staff_see_the_queues_they_may_work_on(staff: SimpleNamespace):
     reviewer = User.objects.create_user("r@example.org", "a long enough password", name="R", is_staff=True)
-    reviewer.user_permissions.add(Permission.objects.get(codename="view_aimodel"))
+    reviewer.user_permissions.add(*Permission.objects.filter(codename__in=["view_aimodel", "change_aimodel"]))
     client = Client()
     client.force_login(reviewer)
     html = client.get("/admin/").content.decode()
@@ -250,7 +250,7 @@ def test_a_lost_second_factor_is_removed_and_told(staff: SimpleNamespace):
         person.authenticator_set.create(type="totp", data={"secret": "sealed"})
     helper = Client()
     person = make_user(is_staff=True)
-    person.user_permissions.add(*Permission.objects.filter(codename__in=["view_user", "change_user"]))
+    person.user_permissions.add(*Permission.objects.filter(codename__in=["view_user", "help_user"]))
     helper.force_login(person)
     body = {"action": "remove_second_factor", "_selected_action": [str(user.pk), str(colleague.pk)]}
     html = helper.post("/admin/accounts/user/", body, follow=True).content.decode()

@@ -1,6 +1,8 @@
 """What changes the catalogue."""
 
 from marketplace.services.listings import (
+    MODERATE,
+    SEE_ALL,
     add_version,
     archive,
     create_model,
@@ -20,6 +22,8 @@ from marketplace.services.measurements import Measured, Tally, apply_measurement
 from marketplace.services.pricing import Terms, set_price
 
 __all__ = [
+    "MODERATE",
+    "SEE_ALL",
     "Measured",
     "Tally",
     "Terms",

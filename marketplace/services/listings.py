@@ -30,13 +30,15 @@ ApiSpec = Mapping[str, Any]  # {"input": JSON Schema, "output": JSON Schema}
 
 EDITABLE_IN_PLACE = (Status.DRAFT, Status.IN_REVIEW, Status.REJECTED)
 LIVE = (Status.PUBLISHED, Status.DEPRECATED)
+#: What staff need to see what is not published, and to publish it: permissions of Django's.
+SEE_ALL, MODERATE = "marketplace.view_aimodel", "marketplace.change_aimodel"
 
 
 # --- Find -------------------------------------------------------------------------------------------------------------
 
 
 def find_model(ref: str, *, organization: Organization | None, sees_all: bool = False) -> AIModel:
-    """The model `mdl_…`, `publisher:slug` or `publisher/slug`, as far as the organization may see it; staff see all.
+    """The model `mdl_…`, `publisher:slug` or `publisher/slug`, as far as the organization may see it, or any.
 
     With publisher, version and price. Raises NotFound, the same for a hidden model and for none.
     """

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from common.policy import actor_of
 from marketplace.models import AIModel
+from marketplace.services import SEE_ALL
 from marketplace.services.parameters import parameters_of
 from marketplace.services.schemas import Schema
 from marketplace.templatetags.plates import Cell as Cell
@@ -56,7 +57,7 @@ def model_header(context: Context, ai_model: AIModel, tab: str = "overview") -> 
     publisher = ai_model.publisher
     address = [publisher.slug, ai_model.slug]
     actor = actor_of(context["request"])
-    versions = ai_model.versions.visible_to(actor.organization, sees_all=actor.is_staff)
+    versions = ai_model.versions.visible_to(actor.organization, sees_all=actor.may(SEE_ALL))
     pages = {
         "overview": (_("Overview"), reverse("model", args=address)),
         "playground": (_("Playground"), reverse("playground", args=address)),

@@ -61,7 +61,7 @@ def grace():
 
 @pytest.fixture
 def staff():
-    return Person(is_staff=True, platform_role="consumer")
+    return Person(is_staff=True, is_superuser=True, platform_role="consumer")
 
 
 @pytest.fixture

@@ -189,7 +189,7 @@ def test_a_free_chat_model_says_so_per_token(acme):
 
 def test_a_draft_without_a_price_does_not_call_itself_free(acme):
     make_model(name="Unpriced", publisher=acme, pricing=Terms(type="paid"))
-    browser = browser_of(is_staff=True)
+    browser = browser_of(is_staff=True, is_superuser=True)
     assert plate_of(html_of(browser.get("/models/acme/unpriced")))[0] == ("Per call", "no price yet")
 
 
@@ -318,7 +318,7 @@ def test_versions_are_listed_the_newest_first(aurora):
 
 def test_an_unpublished_version_is_for_its_publisher(acme):
     draft = AIModel.objects.get(slug="draft")
-    owner = browser_of(is_staff=True)
+    owner = browser_of(is_staff=True, is_superuser=True)
     assert "Not published" in html_of(owner.get("/models/acme/draft/versions"))
     AIModel.objects.filter(pk=draft.pk).update(status="published", published_at=clock.now())
     assert "No version yet" in html_of(Client().get("/models/acme/draft/versions"))
@@ -338,7 +338,7 @@ def test_drafts_are_for_their_publisher_and_staff(acme, tab):
     html = html_of(browser.get(f"/models/acme/draft{tab}"))
     assert ">Draft</span>" in html
     assert "Only the publisher sees it" in html
-    html_of(browser_of(is_staff=True).get(f"/models/acme/draft{tab}"))
+    html_of(browser_of(is_staff=True, is_superuser=True).get(f"/models/acme/draft{tab}"))
 
 
 @pytest.mark.parametrize("tab", TABS)
