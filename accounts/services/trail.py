@@ -15,6 +15,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from accounts.models import User
+from accounts.services import mails
 from accounts.services.events import record_about
 from accounts.services.logins import tell_of_new_device
 from accounts.services.sessions import forget_session, keep_session
@@ -73,7 +74,10 @@ def note_email(user: User, email_address: Any, **_facts: Any) -> None:
 
 @receiver(account.email_confirmed, dispatch_uid="trail.email_verified")
 def note_verified_email(email_address: Any, **_facts: Any) -> None:
-    record_about("email_verified", email_address.user, by_user=True, after={"email": email_address.email})
+    user = email_address.user
+    record_about("email_verified", user, by_user=True, after={"email": email_address.email})
+    if user.email != email_address.email:  # the address of a sign-up is the user's own
+        mails.mail_notice(user=user, kind="email_added", added_email=email_address.email)
 
 
 @receiver(account.email_changed, dispatch_uid="trail.email_changed")

@@ -32,10 +32,7 @@ PATHS = {
     "publisher": "/publishers/demo",
     "dev-mail-message": "/dev/mail/{mail}",
     "account_reset_password_from_key": "{reset}",
-    "not-me": "/accounts/not-me/none",
     "reopen": "/accounts/reopen/none",
-    "mfa_edit_webauthn": "/accounts/2fa/webauthn/keys/1/edit/",
-    "mfa_remove_webauthn": "/accounts/2fa/webauthn/keys/1/remove/",
     "openid_connect_login": "/accounts/oidc/none/login/",
     "openid_connect_callback": "/accounts/oidc/none/login/callback/",
     # Pages that only people of an organization see are among the states below.
@@ -124,8 +121,6 @@ OUTCOMES: dict[str, int | dict[str, int]] = {
     "account_email_verification_sent": 302,
     "account_confirm_login_code": 302,
     "account_set_password": 302,  # for people who have none
-    "mfa_login_webauthn": 302,  # answers a script
-    "not-me": 410,
     "reopen": 410,
     "socialaccount_signup": 302,
     "openid_connect_login": 404,  # where the operator names a provider
@@ -144,8 +139,6 @@ OUTCOMES: dict[str, int | dict[str, int]] = {
     "invitation": 422,
     "not-me": 410,
     "mfa_deactivate_totp": 404,  # for people who switched it on
-    "mfa_edit_webauthn": 404,  # for people who have one
-    "mfa_remove_webauthn": 404,
     "mfa_view_recovery_codes": 404,
     "mfa_download_recovery_codes": 404,
     "api:key-rotate": 405,
