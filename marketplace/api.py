@@ -153,8 +153,9 @@ class Submission(OneModel):
     @extend_schema(operation_id="submit_model", parameters=[REF], request=None, responses=AIModelOut)
     def post(self, request: Request, ref: str) -> Response:
         """Ask for publication."""
+        ai_model = self.find_own(ref)
         self.read(Nothing)
-        return Response(model_out(services.submit(ai_model=self.find_own(ref))))
+        return Response(model_out(services.submit(ai_model=ai_model)))
 
 
 class Publication(OneModel):
@@ -165,6 +166,7 @@ class Publication(OneModel):
         """Open the model to everybody: staff, or its publisher where the site approves automatically."""
         by_staff = self.actor.may(services.MODERATE)
         ai_model = self.find(ref) if by_staff else self.find_own(ref)
+        self.read(Nothing)
         return Response(model_out(services.publish(ai_model=ai_model, by_staff=by_staff)))
 
 
@@ -174,8 +176,9 @@ class Deprecation(OneModel):
     @extend_schema(operation_id="deprecate_model", parameters=[REF], request=None, responses=AIModelOut)
     def post(self, request: Request, ref: str) -> Response:
         """Tell callers to look for another model. Calls go on."""
+        ai_model = self.find_own(ref)
         self.read(Nothing)
-        return Response(model_out(services.deprecate(ai_model=self.find_own(ref))))
+        return Response(model_out(services.deprecate(ai_model=ai_model)))
 
 
 def _shown(ai_model: AIModel) -> dict[str, Any]:

@@ -10,5 +10,9 @@ from common.money import to_nano
 
 
 def ensure_account(organization: Organization) -> Budget:
-    """The organization's credit, opened with the welcome credit when it is not there yet. Idempotent."""
-    return ensure_credit(organization=organization, limit_nano=to_nano(settings.WELCOME_CREDIT))
+    """The organization's credit, opened when it is not there yet. Idempotent.
+
+    The welcome credit is once for a person, in their personal organization; whoever makes more gets no more of it.
+    """
+    is_welcome = organization.personal_owner_id is not None
+    return ensure_credit(organization=organization, limit_nano=to_nano(settings.WELCOME_CREDIT) if is_welcome else 0)

@@ -39,7 +39,7 @@ from observability.services import record
 pytestmark = pytest.mark.django_db
 
 #: Models of ours without a page of their own: they are on the page of what they belong to.
-INLINE = {"accounts.Membership", "accounts.RefreshToken", "marketplace.Measurement"}
+INLINE = {"accounts.Invitation", "accounts.Membership", "accounts.RefreshToken", "marketplace.Measurement"}
 #: Pages that need a browser's window of their own in which rows are added.
 MAY_BE_ADDED = {User, Organization, Group}
 LIST_QUERIES, ROW_QUERIES = 14, 24
