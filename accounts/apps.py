@@ -5,5 +5,4 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import identities  # noqa: F401  # listens from now on
-        from accounts.services import trail  # noqa: F401  # so does this
+        from accounts.services import trail  # noqa: F401  # listens from now on

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.providers.base import AuthProcess
 from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
 
@@ -159,3 +168,49 @@ class ResetTokens:
 
     def check_token(self, user: User, token: str) -> bool:
         return services.is_reset_token_of(user=user, token=token)
+
+
+class IdentityAdapter(DefaultSocialAccountAdapter):
+    """Logging in through a provider that the operator named, without anybody taking an account over.
+
+    Who has connected the two is let in. A verified address that nobody has here becomes a new account. An address that
+    has an account already is connected by its owner alone, from within; what is not verified opens nothing.
+    """
+
+    error_messages = DefaultSocialAccountAdapter.error_messages | {
+        "invalid_token": _("The provider answered with something that is not valid."),
+        "no_password": _("Set a password or add a passkey first, or nothing would open your account."),
+        "no_verified_email": _("Confirm your e-mail address first, or nothing would open your account."),
+        "disconnect_last": _("Set a password first, or nothing would open your account."),
+    }
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
+        is_connecting = sociallogin.state.get("process") == AuthProcess.CONNECT
+        if sociallogin.is_existing or is_connecting:
+            return
+        provider = sociallogin.provider.name
+        address = next((one for one in sociallogin.email_addresses if one.verified is True), None)
+        if address is None:
+            refuse(
+                request,
+                gettext("%(provider)s does not say that your e-mail address is yours.") % {"provider": provider},
+            )
+        name = str(sociallogin.account.extra_data.get("userinfo", {}).get("name") or "")
+        try:
+            user = services.open_account_by_identity(email=address.email, name=name)
+        except ValidationError:
+            refuse(request, gettext("%(provider)s knows you by an address that is none.") % {"provider": provider})
+        if user is None:
+            words = gettext("There is an account with this address. Log in to it, then connect %(provider)s here.")
+            refuse(request, words % {"provider": provider}, after=reverse("socialaccount_connections"))
+        sociallogin.connect(request, user)
+
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:
+        """`pre_social_login` has opened the account, or refused."""
+        return False
+
+
+def refuse(request: HttpRequest, words: str, *, after: str = "") -> NoReturn:
+    messages.error(request, words)
+    address = reverse("account_login") + (f"?{urlencode({'next': after})}" if after else "")
+    raise ImmediateHttpResponse(redirect(address))

@@ -233,7 +233,7 @@ class AddPasskeyForm(Sturdy, Worded, webauthn.AddWebAuthnForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields.pop("passwordless", None)
-        self.fields["name"].help_text = gettext("So that you know it again among others.")  # type: ignore[attr-defined]
+        self.fields["name"].help_text = gettext("So that you know it again among others.")
 
     def clean_name(self) -> str:
         name: str = super().clean_name()

@@ -255,7 +255,7 @@ ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 # is made from the issuer: a person of another issuer with the same number is somebody else.
 OIDC_ISSUER = values.OIDC_ISSUER
 OIDC_ID = re.sub(r"[^a-z0-9.]+", "-", OIDC_ISSUER.partition("://")[2].lower()).strip("-")
-SOCIALACCOUNT_ADAPTER = "accounts.identities.IdentityAdapter"
+SOCIALACCOUNT_ADAPTER = "accounts.authentication.IdentityAdapter"
 SOCIALACCOUNT_PROVIDERS = {
     "openid_connect": {
         "OAUTH_PKCE_ENABLED": True,

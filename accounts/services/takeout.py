@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -16,7 +16,7 @@ from common.ids import encode
 from notifications.models import Message
 from observability.models import AuditEvent
 
-Rows = Iterable[dict[str, Any]]
+Rows = Iterable[Mapping[str, Any]]
 
 
 def export_account(*, user: User) -> Iterator[str]:
@@ -43,7 +43,7 @@ def _json(value: Any) -> str:
 
 
 def _emails(user: User) -> Rows:
-    return EmailAddress.objects.filter(user=user).values("email", "verified", "primary")
+    yield from EmailAddress.objects.filter(user=user).values("email", "verified", "primary")
 
 
 def _factors(user: User) -> Rows:
@@ -53,7 +53,8 @@ def _factors(user: User) -> Rows:
 
 
 def _identities(user: User) -> Rows:
-    return SocialAccount.objects.filter(user=user).values("provider", "uid", "extra_data", "date_joined", "last_login")
+    rows = SocialAccount.objects.filter(user=user)
+    yield from rows.values("provider", "uid", "extra_data", "date_joined", "last_login")
 
 
 def _sessions(user: User) -> Rows:

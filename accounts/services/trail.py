@@ -9,6 +9,7 @@ from typing import Any
 
 from allauth.account import signals as account
 from allauth.mfa import signals as mfa
+from allauth.socialaccount import signals as social
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db.models import Q
 from django.dispatch import receiver
@@ -104,3 +105,17 @@ def note_lost_factor(user: User, authenticator: Any, **_facts: Any) -> None:
 @receiver(mfa.authenticator_reset, dispatch_uid="trail.factor_reset")
 def note_new_codes(user: User, authenticator: Any, **_facts: Any) -> None:
     record_about("factor_changed", user, after={"type": authenticator.type})
+
+
+@receiver(social.social_account_added, dispatch_uid="trail.identity_added")
+def note_identity(sociallogin: Any, **_facts: Any) -> None:
+    provider = str(sociallogin.account.get_provider().name)
+    record_about("identity_added", sociallogin.user, by_user=True, after={"provider": provider})
+    mails.mail_notice(user=sociallogin.user, kind="identity_added", provider=provider)
+
+
+@receiver(social.social_account_removed, dispatch_uid="trail.identity_removed")
+def note_lost_identity(socialaccount: Any, **_facts: Any) -> None:
+    provider = str(socialaccount.get_provider().name)
+    record_about("identity_removed", socialaccount.user, before={"provider": provider})
+    mails.mail_notice(user=socialaccount.user, kind="identity_removed", provider=provider)

@@ -29,11 +29,11 @@ class FarewellForm(forms.Form):
 
     def __init__(self, data: Any, *, email: str) -> None:
         super().__init__(data)
-        self.email = email
+        self.wanted = email
 
     def clean_email(self) -> str:
         typed: str = self.cleaned_data["email"].strip().lower()
-        if typed != self.email:
+        if typed != self.wanted:
             raise forms.ValidationError(_("This is not the address of the account."))
         return typed
 
