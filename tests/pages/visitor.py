@@ -273,6 +273,12 @@ class Visitors:
 
     _find_req = _find_key
 
+    def _find_mbr(self, role: str) -> None:
+        """Made with the organization."""
+        self.get("owner")
+
+    _find_invitation = _find_mbr
+
     def _find_mail(self, role: str) -> None:
         self.get("newcomer")
         self.objects[role, "mail"] = max(path.name for path in self.stack.mail_dir.glob("*.eml"))
