@@ -11,6 +11,7 @@ from django.utils.translation import override
 
 from accounts.models import ROLE_TABLE, Membership
 from apikeys.models import PERMISSIONS, scopes_of_role
+from config.staff import ACTS, GROUPS
 
 FILE = Path(settings.BASE_DIR) / "docs" / "roles.md"
 
@@ -42,6 +43,20 @@ on organizations, members, invitations, passwords or sessions at all.
 """
 
 
+STAFF = """
+## Staff
+
+Staff are people of the operator's, who work in the administration. A superuser may do everything; the others what their
+groups allow, and no more: the groups below are made by `manage.py migrate` from `config/staff.py`, and are brought back
+to it by the next one. Groups that the operator makes are left alone. What a group may see it may look at and search;
+everything else is not there. Staff are made, changed and helped by superusers alone.
+
+Where `STAFF_REQUIRES_MFA` is on, as it is outside the embedded run, staff without a second factor have no permission
+at all, and an act in the administration wants the factor shown within the past quarter of an hour.
+
+"""
+
+
 class Command(BaseCommand):
     help = "Print what each role may do; --write puts it into docs/roles.md."
 
@@ -62,7 +77,22 @@ def document() -> str:
     granted = [
         (f"`{one}`", {role for role in Membership.Role.values if one in scopes_of_role(role)}) for one in PERMISSIONS
     ]
-    return HEAD + _table("", labels, rights) + KEYS + _table("Permission", labels, granted)
+    return HEAD + _table("", labels, rights) + KEYS + _table("Permission", labels, granted) + STAFF + _staff()
+
+
+def _staff() -> str:
+    """What each group is for, then what it sees and does."""
+    with override("en"):
+        lines = [f"- **{name}**: {group.words}" for name, group in GROUPS.items()]
+        acts = [
+            (str(words), {name for name, group in GROUPS.items() if act in group.may}) for act, words in ACTS.items()
+        ]
+    tables = sorted({table for group in GROUPS.values() for table in group.sees})
+    seen = [(f"see `{table}`", {name for name, group in GROUPS.items() if table in group.sees}) for table in tables]
+    lines += ["", f"|  | {' | '.join(GROUPS)} |", f"|---|{':-:|' * len(GROUPS)}"]
+    for words, names in acts + seen:
+        lines.append(f"| {words} | {' | '.join('✓' if name in names else '' for name in GROUPS)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _table(title: str, labels: list[str], rows: list[tuple[str, Any]]) -> str:
