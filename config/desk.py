@@ -10,7 +10,7 @@ from typing import Any
 
 from allauth.account.decorators import secure_admin_login
 from django.conf import settings
-from django.contrib.admin import AdminSite
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.core.cache import cache
 from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -26,6 +26,7 @@ from common import clock
 from common.ids import first_uuid
 from common.staff import CEILING
 from config.staff import second_factor_step
+from config.staff_log import recorded
 from config.templatetags.site import count, money, percent
 from gateway.models import Invocation, SweepMark
 from marketplace.models import AIModel
@@ -40,6 +41,9 @@ LATE_AFTER = timedelta(minutes=5)  # mail is looked for every five seconds, call
 
 class StaffSite(AdminSite):
     index_title = gettext_lazy("Administration")
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        super().register(model_or_iterable, recorded(admin_class or ModelAdmin), **options)
 
     def index(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> Any:
         return super().index(request, {**desk(request.user), **(extra_context or {})})
