@@ -123,7 +123,7 @@ def test_a_code_stands_for_no_password_that_came_after_it():
     codes = [code_in(message) for message in mails_to(email)]
     assert len(codes) == MAILS_PER_HOUR
     for code in codes:  # the last sign-up was not mailed: whoever types an older code must not get its password
-        with pytest.raises(CodeInvalid):
+        with pytest.raises((CodeInvalid, RateLimited)):
             services.verify_email(email=email, code=code)
 
 
@@ -215,7 +215,7 @@ def test_the_sixth_try_fails_with_the_right_code(newcomer):
     for _ in range(5):
         with pytest.raises(CodeInvalid):
             services.verify_email(email=email, code="AAAAAAAA")
-    with pytest.raises(CodeInvalid):
+    with pytest.raises(RateLimited):
         services.verify_email(email=email, code=code)
     assert EmailCode.objects.get(email=email).attempts == 5
 
@@ -359,7 +359,7 @@ def test_a_recovery_code_is_a_second_factor_once():
 def test_second_factors_cannot_be_tried_without_end():
     user = make_user()
     TOTP.activate(user, generate_totp_secret())
-    for _ in range(20):
+    for _ in range(5):
         with pytest.raises(MFAInvalid):
             log_in(user.email, code="000000")
     with pytest.raises(RateLimited) as refused:
