@@ -88,6 +88,7 @@ class Traffic:
     generation: int = 0
     made: int = 0
     open: dict[str, int] = field(default_factory=dict)  # by process, how many of its answers are awaited
+    secrets: list[str] = field(default_factory=list)  # of keys, those before a rotation too
     failed: list[str] = field(default_factory=list)
     seen_generation: dict[int, int] = field(default_factory=dict)
     is_over: bool = False
@@ -158,8 +159,7 @@ def _exchange_all(context: Context, random: Random) -> None:
         _run_command(context)
         alone = {name: fresh[name] for name in names if name in RETIRED}
         _wait_for_refresh(traffic)
-        if "KEY_ENCRYPTION_KEYS" in names:
-            _expect_nothing_left(context, fresh)
+        _expect_nothing_left(context, traffic, fresh)
         if alone:
             _switch(context, traffic, **alone)
         known.update({**fresh, **({CHAINED: both[CHAINED]} if CHAINED in names else {})})
@@ -224,6 +224,7 @@ def _prepare(context: Context) -> tuple[Traffic, list[Client]]:
         key, secret = world.make_key(user)
         if number % 3 == 0:
             apikeys.rotate_key(key=key, overlap_seconds=3600)  # the old secret stays in use
+        traffic.secrets.append(secret)
         clients.append(_key_user(traffic, secret))
     for number in range(PEOPLE):
         pair = accounts.open_family(user=world.make_person(), client=f"trust {number}")
@@ -325,17 +326,28 @@ async def _serve(traffic: Traffic, clients: list[Client]) -> None:
 # --- What is stored ---
 
 
-def _expect_nothing_left(context: Context, fresh: dict[str, str]) -> None:
+def _expect_nothing_left(context: Context, traffic: Traffic, fresh: dict[str, str]) -> None:
     from common.sealing import kek_id
 
-    newest = fresh["KEY_ENCRYPTION_KEYS"].partition(":")[0]
-    for name, blobs in _sealed(context).items():
-        left = sum(kek_id(blob) != newest for blob in blobs)
-        context.expect(left == 0, f"{left} of {len(blobs)} values of {name} are left under the retired key")
+    if "KEY_ENCRYPTION_KEYS" in fresh:
+        newest = fresh["KEY_ENCRYPTION_KEYS"].partition(":")[0]
+        for name, blobs in _sealed(context).items():
+            left = sum(kek_id(blob) != newest for blob in blobs)
+            context.expect(left == 0, f"{left} of {len(blobs)} values of {name} are left under the retired key")
     if CHAINED in fresh:
+        from apikeys.services import candidate_digests
+
         pepper = fresh[CHAINED].partition(":")[0]
         ((left,),) = context.ground.execute("SELECT count(*) FROM apikeys_apikey WHERE pepper_id <> %s", [pepper])
         context.expect(left == 0, f"{left} keys are left under the retired pepper")
+        digests = [candidate_digests(secret)[0] for secret in traffic.secrets]
+        ((found,),) = context.ground.execute(
+            "SELECT count(*) FROM unnest(%s::bytea[]) d WHERE EXISTS"
+            " (SELECT 1 FROM apikeys_apikey k WHERE d IN (k.digest, k.previous_digest))",
+            [digests],
+        )
+        missing = len(digests) - found
+        context.expect(missing == 0, f"{missing} secrets in use are left under the retired pepper")
 
 
 def _sealed(context: Context) -> dict[str, list[bytes]]:
