@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
@@ -209,7 +209,8 @@ class UserAdmin(StaffAdmin):
 
     @admin.action(description=_("Make platform developers"), permissions=["decide"])
     def grant_developer_role(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        done = sum(services.grant_developer_role(user=user, by=request.user) for user in queryset)
+        by = cast(User, request.user)
+        done = sum(services.grant_developer_role(user=user, by=by) for user in queryset)
         text = ngettext("%(count)d person may publish now.", "%(count)d people may publish now.", done)
         self.message_user(request, text % {"count": done}, messages.SUCCESS)
 
@@ -250,10 +251,7 @@ class DecisionFilter(ChoiceFilter):
     title = _("decision")
     parameter_name = "decision"
     UNDECIDED = "undecided"
-    values = ((UNDECIDED, _("Undecided")), *DeveloperRequest.Decision.choices)
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, Any], ...]:
-        return tuple((value, label) for value, label in self.values if value)
+    values = ((UNDECIDED, _("Undecided")), *((one.value, one.label) for one in DeveloperRequest.Decision))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == self.UNDECIDED:
@@ -302,11 +300,11 @@ class DeveloperRequestAdmin(StaffAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: DeveloperRequest, form: Any, change: bool) -> None:
-        reason = form.cleaned_data["decision_reason"]
+        reason, by = form.cleaned_data["decision_reason"], cast(User, request.user)
         if form.cleaned_data["decision"] == DeveloperRequest.Decision.GRANTED:
-            services.grant_developer_role(user=obj.user, by=request.user, reason=reason)
+            services.grant_developer_role(user=obj.user, by=by, reason=reason)
         else:
-            services.refuse_developer_role(user=obj.user, by=request.user, reason=reason)
+            services.refuse_developer_role(user=obj.user, by=by, reason=reason)
 
 
 class NewOrganizationForm(forms.ModelForm):

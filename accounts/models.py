@@ -87,7 +87,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     @cached_property
     def has_second_factor(self) -> bool:
         """An authenticator app or a passkey; recovery codes alone are none."""
-        return bool(self.authenticator_set.filter(type__in=["totp", "webauthn"]).exists())
+        factors = self.authenticator_set  # type: ignore[attr-defined]  # allauth's
+        return bool(factors.filter(type__in=["totp", "webauthn"]).exists())
 
     def has_perm(self, perm: str, obj: Any = None) -> bool:
         """Where STAFF_REQUIRES_MFA says so, staff without a second factor have no permission at all."""
