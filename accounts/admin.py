@@ -20,6 +20,7 @@ from django.utils.translation import ngettext
 
 from accounts import services
 from accounts.models import (
+    BrowserSession,
     Budget,
     DeveloperRequest,
     EmailCode,
@@ -94,6 +95,13 @@ class EmailAddressInline(ReadOnlyInline):
     verbose_name_plural = _("e-mail addresses")
 
 
+class BrowserSessionInline(ReadOnlyInline):
+    """Where a person is logged in; the key of the session is not shown."""
+
+    model = BrowserSession
+    fields = readonly_fields = ("address", "user_agent", "last_seen_at", "created_at")
+
+
 class AuthenticatorInline(ReadOnlyInline):
     """That there is a second factor, never what it is."""
 
@@ -138,7 +146,7 @@ class UserAdmin(StaffAdmin):
     search_fields = ("email", "name", "emailaddress__email")
     search_help_text = _("An id such as usr_… or org_…, a name, or any of a person's addresses.")
     ordering = ("-id",)
-    inlines = (MembershipsInline, EmailAddressInline, AuthenticatorInline)
+    inlines = (MembershipsInline, EmailAddressInline, AuthenticatorInline, BrowserSessionInline)
     fieldsets = (
         (None, {"fields": (USER_ID, "email", "name")}),
         (_("May"), {"fields": ("platform_role", "is_active")}),

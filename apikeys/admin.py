@@ -9,8 +9,14 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from apikeys import services
-from apikeys.models import APIKey
-from common.staff import ReadOnlyAdmin, id_column
+from apikeys.models import APIKey, KeyClient, LeakReport
+from common.staff import ReadOnlyAdmin, ReadOnlyInline, id_column
+
+
+class KeyClientInline(ReadOnlyInline):
+    model = KeyClient
+    fields = readonly_fields = ("client", "address", "first_seen_at", "last_seen_at")
+    ordering = ("-last_seen_at",)
 
 
 @admin.register(APIKey)
@@ -40,6 +46,7 @@ class APIKeyAdmin(ReadOnlyAdmin):
         "created_at",
         "updated_at",
     )
+    inlines = (KeyClientInline,)
     actions = ("revoke",)
 
     @admin.display(description=_("key"), ordering="prefix")
@@ -54,3 +61,11 @@ class APIKeyAdmin(ReadOnlyAdmin):
         done = [services.revoke_key(key=key) for key in queryset.filter(revoked_at=None)]
         text = ngettext("%(count)d key is revoked.", "%(count)d keys are revoked.", len(done))
         self.message_user(request, text % {"count": len(done)}, messages.SUCCESS)
+
+
+@admin.register(LeakReport)
+class LeakReportAdmin(ReadOnlyAdmin):
+    list_display = ("partner", "leaks", "received_at")
+    search_fields = ("partner",)
+    ordering = ("-received_at",)
+    fields = readonly_fields = ("partner", "leaks", "received_at")

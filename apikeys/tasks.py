@@ -12,4 +12,4 @@ def send_reminders() -> int:
 
 @shared_task(name="apikeys.prune")
 def prune() -> int:
-    return services.prune_clients() + services.prune_reports()
+    return services.prune()

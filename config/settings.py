@@ -372,7 +372,10 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [{"url": "/"}],
     "SCHEMA_PATH_PREFIX": "/api",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"PlatformRole": ["consumer", "developer", "staff"]},
+    "ENUM_NAME_OVERRIDES": {
+        "PlatformRole": ["consumer", "developer", "staff"],
+        "OrganizationRole": ["owner", "admin", "developer", "billing", "member"],
+    },
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "common.schema.finish"],
     "SERVE_PERMISSIONS": ["common.policy.PolicyPermission"],
 }

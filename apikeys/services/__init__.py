@@ -25,7 +25,7 @@ from apikeys.services.keys import (
     rotate_key,
     verify_key,
 )
-from apikeys.services.leaks import Leak, accept_report, prune_reports, require_signature
+from apikeys.services.leaks import Leak, accept_report, require_signature
 from apikeys.services.limits import (
     EffectiveLimit,
     Limit,
@@ -34,8 +34,9 @@ from apikeys.services.limits import (
     limits_of_person,
     spend_limits_of,
 )
+from apikeys.services.pruning import prune
 from apikeys.services.reminders import send_reminders
-from apikeys.services.uses import MAX_CLIENTS, Use, client_of, is_use_due, prune_clients, recent_clients, touch_keys
+from apikeys.services.uses import MAX_CLIENTS, Use, client_of, is_use_due, recent_clients, touch_keys
 
 __all__ = [
     "BASE62",
@@ -66,8 +67,7 @@ __all__ = [
     "limits_of_person",
     "make_secret",
     "names_of_models",
-    "prune_clients",
-    "prune_reports",
+    "prune",
     "recent_clients",
     "require_control",
     "require_signature",

@@ -273,7 +273,7 @@ def test_the_clients_of_a_key_are_kept_once_and_not_without_end(at_offset):
     assert len(services.recent_clients(key, since=clock.now() - timedelta(hours=1))) == services.MAX_CLIENTS
     at_offset("91 days")
     assert services.recent_clients(key, since=clock.now() - timedelta(days=1)) == []
-    assert services.prune_clients() == services.MAX_CLIENTS
+    assert services.prune() == services.MAX_CLIENTS
 
 
 def reminders(key):

@@ -20,7 +20,7 @@ from django.utils import timezone
 from accounts.models import Budget, DeveloperRequest, EmailCode, Membership, Organization, RefreshFamily, User
 from accounts.services import open_family, request_developer_role, set_spend_limit
 from accounts.tests.factories import mails_to, make_user
-from apikeys.models import APIKey
+from apikeys.models import APIKey, LeakReport
 from apikeys.tests.factories import make_key
 from billing.models import UsageEvent
 from common.ids import encode
@@ -39,7 +39,14 @@ from observability.services import record
 pytestmark = pytest.mark.django_db
 
 #: Models of ours without a page of their own: they are on the page of what they belong to.
-INLINE = {"accounts.Invitation", "accounts.Membership", "accounts.RefreshToken", "marketplace.Measurement"}
+INLINE = {
+    "accounts.BrowserSession",
+    "accounts.Invitation",
+    "accounts.Membership",
+    "accounts.RefreshToken",
+    "apikeys.KeyClient",
+    "marketplace.Measurement",
+}
 #: Pages that need a browser's window of their own in which rows are added.
 MAY_BE_ADDED = {User, Organization, Group}
 LIST_QUERIES, ROW_QUERIES = 14, 24
@@ -77,6 +84,7 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
             ),
             RefreshFamily: RefreshFamily.objects.latest("id"),
             APIKey: key,
+            LeakReport: LeakReport.objects.create(partner="scanner", body_hash=key.pk.bytes * 2, leaks=1),
             AIModel: ai_model,
             ModelVersion: ai_model.current_version,
             Price: ai_model.price,
