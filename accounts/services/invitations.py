@@ -130,7 +130,8 @@ def accept_invitation(*, user: User, token: str) -> Membership:
 @transaction.atomic
 def decline_invitation(*, user: User, token: str) -> None:
     """Say no. Raises InvitationInvalid, InvitationNotYours."""
-    found, found.declined_at = _claim(user, token)
+    found, at = _claim(user, token)
+    found.declined_at = at
     found.save(update_fields=["declined_at"])
     _record("organization.invitation_declined", found)
 

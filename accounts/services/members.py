@@ -152,12 +152,16 @@ def _require_another_owner(target: Membership) -> None:
         raise LastOwner()
 
 
-def _record(action: str, membership: Membership, **states: dict[str, str]) -> None:
+def _record(
+    action: str, membership: Membership, *, before: dict[str, str] | None = None, after: dict[str, str] | None = None
+) -> None:
+    who = {"user": encode("usr", membership.user_id)}
     record(
         action,
         target_type="membership",
         target_id=membership.pk,
         organization_id=membership.organization_id,
         subject_user_id=membership.user_id,
-        **{name: {"user": encode("usr", membership.user_id), **state} for name, state in states.items()},
+        before=None if before is None else who | before,
+        after=None if after is None else who | after,
     )

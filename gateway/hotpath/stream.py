@@ -18,6 +18,7 @@ from common.outbound import OutboundBadAnswer, Reply, StreamedReply
 from common.problems import InternalError, Problem, openai_envelope
 from gateway import errors
 from gateway.adapters import Usage, count_tokens, openai
+from gateway.adapters.echo import EchoReply
 from gateway.hotpath.call import Gateway
 from gateway.hotpath.rules import (
     MAX_ERROR_BYTES,
@@ -106,7 +107,7 @@ class Stream:
         finally:
             self._reading = None
 
-    async def _chunks(self, reply: StreamedReply) -> AsyncIterator[bytes]:
+    async def _chunks(self, reply: StreamedReply | EchoReply) -> AsyncIterator[bytes]:
         async for chunk in reply.chunks():
             if self._is_client_gone:
                 self._drained_bytes += len(chunk)
@@ -218,7 +219,7 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield b" ".join(data)
 
 
-async def refused_stream(reply: StreamedReply) -> Problem:
+async def refused_stream(reply: StreamedReply | EchoReply) -> Problem:
     """The problem of an upstream that answered a stream with an error status."""
     body = b""
     async for chunk in reply.chunks():
