@@ -29,7 +29,7 @@ EXCUSED = (
         rule="every_control_labelled",
         pages="admin:*_change",
         fault=r'name="\w+-(\d+|__prefix__)-\w+">: no label$',
-        example="admin:accounts_user_change",
+        example="admin:accounts_organization_change",
         why="In Django's tables of related rows the column's heading is all the label there is.",
     ),
     Excuse(
@@ -75,7 +75,7 @@ LET_PASS = (
         rule="axe (label|select-name)",
         pages="admin:*_change",
         fault=r'name="\w+-\d+-\w+"',
-        example="admin:accounts_user_change",
+        example="admin:accounts_organization_change",
         why="In Django's tables of related rows the column's heading is all the label there is.",
     ),
     Excuse(

@@ -117,7 +117,9 @@ OUTCOMES: dict[str, int | dict[str, int]] = {
     "components": 404,  # in DEBUG alone
     "account_login": {"consumer": 302, "developer": 302, "staff": 302},
     "account_signup": {"consumer": 302, "developer": 302, "staff": 302},
+    "account_request_login_code": {"consumer": 302, "developer": 302, "staff": 302},
     "account_logout": {"anonymous": 302},
+    "socialaccount_login_error": 401,
     "account_email_verification_sent": 302,
     "account_confirm_login_code": 302,
     "account_set_password": 302,  # for people who have none

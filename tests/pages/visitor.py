@@ -249,7 +249,7 @@ class Visitors:
 
     def object(self, role: str, kind: str) -> str:
         """The id of an object of this kind that the role may see; for the anonymous, somebody's."""
-        role = "consumer" if role == "anonymous" else role
+        role = "staff" if "/" in kind else "consumer" if role == "anonymous" else role
         if (role, kind) not in self.objects:
             find: Callable[[str], None] = getattr(self, f"_find_{kind}", self._find_in_admin(kind))
             find(role)
@@ -335,6 +335,10 @@ def make_organization(visitors: Visitors) -> None:
     visitors.get("owner")
 
 
+def make_developer_request(visitors: Visitors) -> None:
+    visitors.get("colleague").submit("/settings/developer", reason="A model that counts trains.")
+
+
 # How the objects come about that the demo does not hold.
 MAKERS: dict[str, Callable[[Visitors], None]] = {
     "auth/group": make_group,
@@ -347,4 +351,5 @@ MAKERS: dict[str, Callable[[Visitors], None]] = {
     "billing/usageevent": make_call,
     "observability/requestlog": make_call,
     "accounts/invitation": make_organization,
+    "accounts/developerrequest": make_developer_request,
 }
