@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.apps import apps
 from django.contrib import admin
@@ -49,6 +50,8 @@ PATHS = {
     "admin:view_on_site": "/admin/r/1/00000000-0000-0000-0000-000000000000/",
     "admin:autocomplete": "/admin/autocomplete/?app_label=apikeys&model_name=apikey&field_name=user",
 }
+# Tables that only others fill, with a signature that is theirs; config/tests/test_admin.py looks at rows of them.
+OF_OTHERS = {"apikeys_leakreport"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,10 @@ def _route(name: str, pattern: str) -> str | None:
     if name in PATHS:
         return PATHS[name]
     if of_admin := re.fullmatch(r"admin:([a-z]+)_([a-z]+)_[a-z]+", name):
-        pattern = pattern.replace("<path:object_id>", f"{{{of_admin[1]}/{of_admin[2]}}}")
+        is_empty = f"{of_admin[1]}_{of_admin[2]}" in OF_OTHERS
+        pattern = pattern.replace(
+            "<path:object_id>", str(UUID(int=0)) if is_empty else f"{{{of_admin[1]}/{of_admin[2]}}}"
+        )
     for parameter, value in ARGUMENTS.items():
         pattern = pattern.replace(parameter, value)
     if name.startswith("api:"):  # of the rest of the API it is enough that nobody sees what is not there
@@ -166,7 +172,9 @@ def expected_status(address: Address, role: str) -> int:
     if NOBODYS in (address.route or "") and outcome is None:
         return 404
     if outcome is None and role == "staff" and address.kind == "admin":
-        return 200 if admin_allows(address.name) else 403
+        if not admin_allows(address.name):
+            return 403
+        return 302 if str(UUID(int=0)) in (address.route or "") else 200  # Django leads on from what is not there
     return outcome or 200
 
 
