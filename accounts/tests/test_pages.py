@@ -58,7 +58,7 @@ def test_pages_spell_e_mail_in_one_way_and_leave_nothing_to_placeholders(path, c
 
 def test_browsers_are_told_what_to_fill_in(client, user):
     found = inputs(page(make_client(), "login"))
-    assert (found["login"]["type"], found["login"]["autocomplete"]) == ("email", "username")
+    assert (found["login"]["type"], found["login"]["autocomplete"]) == ("email", "username webauthn")
     assert found["password"]["autocomplete"] == "current-password"
     found = inputs(page(make_client(), "signup"))
     assert [found[name]["autocomplete"] for name in ("name", "email", "password1")] == ["name", "email", "new-password"]
@@ -126,7 +126,7 @@ def test_pages_of_two_factors_open_while_it_is_on(client, user):
 def test_the_rail_and_the_bar_say_where_one_is(client):
     for path, label in (
         ("/settings/profile", "Profile"),
-        ("/accounts/2fa/totp/activate/", "Two-factor authentication"),
+        ("/accounts/2fa/totp/activate/", "Passkeys and second factor"),
     ):
         html = client.get(path).content.decode()
         current = re.findall(r'<a href="[^"]*" aria-current="page">([^<]+)</a>', html)

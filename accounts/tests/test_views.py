@@ -379,7 +379,7 @@ def test_deactivating_somebody_ends_their_sessions(staff):
     log_in(client, user)
     empty = {
         f"{inline}-{count}_FORMS": 0
-        for inline in ("memberships", "emailaddress_set", "authenticator_set")
+        for inline in ("memberships", "emailaddress_set", "authenticator_set", "browser_sessions")
         for count in ("TOTAL", "INITIAL")
     }
     answer = staff.post(admin_url("user", "change", user.pk), {"name": user.name, **empty})
