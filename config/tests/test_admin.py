@@ -23,7 +23,7 @@ from accounts.tests.factories import mails_to, make_user
 from apikeys.models import APIKey, LeakReport
 from apikeys.tests.factories import make_key
 from billing.models import UsageEvent
-from common.ids import encode
+from common.ids import encode, uuid7
 from common.staff import CEILING
 from gateway.models import Endpoint, Invocation, SweepMark
 from gateway.services import settle_orphans
@@ -33,7 +33,7 @@ from marketplace.services import Terms
 from marketplace.tests.factories import make_model
 from notifications.models import Message
 from notifications.tests.factories import make_message
-from observability.models import AuditEvent
+from observability.models import AuditEvent, RequestLog
 from observability.services import record
 
 pytestmark = pytest.mark.django_db
@@ -94,6 +94,9 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
             SweepMark: SweepMark.objects.get(),
             Message: make_message(payload={"code": "K7RT2M"}),
             AuditEvent: AuditEvent.objects.get(pk=record("tests.looked", target=key)),
+            RequestLog: RequestLog.objects.create(
+                id=uuid7(), at=timezone.now(), actor_user_id=user.pk, method="GET", route="api:models", status=200, ms=4
+            ),
             LogEntry: LogEntry.objects.create(
                 user=staff.user,
                 object_repr="Ada",
