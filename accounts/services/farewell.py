@@ -118,13 +118,13 @@ def _erase(pk: UUID) -> bool:
         return False
     for kind in (Authenticator, SocialAccount, EmailAddress, EmailCode, RefreshFamily, BrowserSession):
         kind.objects.filter(user=user).delete()
-    Message.objects.filter(recipient=user).delete()
     for organization in Organization.objects.filter(personal_owner=user):
         end_organization(organization=organization, at=at)
         names = {"name": "Closed account", "slug": f"closed-{organization.pk.hex[-12:]}"}
         if organization.ai_models.exists():  # its address is part of receipts and links
             del names["slug"]
         Organization.objects.filter(pk=organization.pk).update(**names)
+    Message.objects.filter(recipient=user).delete()  # what ending the organization wrote, too
     user.set_unusable_password()
     user.email, user.name, user.erased_at = f"{user.pk.hex}@erased.invalid", "Closed account", at
     user.last_login = None
