@@ -88,6 +88,8 @@ def open_account_by_identity(*, email: str, name: str) -> User | None:
     user.set_unusable_password()
     user.name = name[:120] or user.name
     user.save(update_fields=["password", "name", "updated_at"])
+    Organization.objects.filter(personal_owner=user).delete()  # nobody has ever acted for it
+    create_organization(owner=user, name=user.name, is_personal=True)
     codes.cancel_codes(user=user, purpose=VERIFY, at=now())
     mark_verified(user=user, email=email)
     return user
