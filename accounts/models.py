@@ -436,7 +436,10 @@ class EmailCode(models.Model):
 
 class BrowserSession(models.Model):
     """What is known of one of Django's sessions: whose it is, and from where it was last used. It is over when that
-    session is gone, or was opened before the user's present session version."""
+    session is gone, or was opened before the user's present session version.
+
+    `session_key`: under what it is stored, which is no key to it; see `accounts.services.session_store`.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, models.CASCADE, related_name="browser_sessions")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from django.contrib.sessions.backends.db import SessionStore
-
 from accounts.services.codes import prune_email_codes
 from accounts.services.invitations import prune_invitations
+from accounts.services.session_store import SessionStore
 from accounts.services.sessions import prune_sessions
 from accounts.services.tokens import prune_families
 

@@ -16,6 +16,7 @@ from accounts.services import mails
 from accounts.services.devices import name_device
 from accounts.services.digests import digest
 from accounts.services.events import record_about
+from accounts.services.session_store import row_key
 from accounts.services.tokens import end_family, revoke_all
 from common.clock import ClockNow, now
 from common.ids import encode
@@ -41,6 +42,7 @@ class SignIn:
 
 def list_sign_ins(*, user: User, session_key: str | None) -> list[SignIn]:
     """Everything that is logged in now, the present session first, then what was seen last."""
+    current = row_key(session_key) if session_key else None
     living = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=ClockNow())
     rows = BrowserSession.objects.filter(Exists(living), user=user).order_by("-last_seen_at")[:SHOWN]
     found = [
@@ -51,7 +53,7 @@ def list_sign_ins(*, user: User, session_key: str | None) -> list[SignIn]:
             row.address,
             row.created_at,
             row.last_seen_at,
-            row.session_key == session_key,
+            row.session_key == current,
         )
         for row in rows
     ]
@@ -67,7 +69,7 @@ def keep_session(*, user: User, session_key: str) -> None:
     """Note that this session of the user is in use, by whoever is asking now."""
     address, user_agent = current_client()
     facts = {"user": user, "address": address, "user_agent": user_agent, "last_seen_at": now()}
-    BrowserSession.objects.update_or_create(session_key=session_key, defaults=facts)
+    BrowserSession.objects.update_or_create(session_key=row_key(session_key), defaults=facts)
 
 
 def see_session(*, user: User, session_key: str) -> None:
@@ -78,7 +80,7 @@ def see_session(*, user: User, session_key: str) -> None:
 
 def forget_session(*, session_key: str) -> None:
     """It was logged out."""
-    BrowserSession.objects.filter(session_key=session_key).delete()
+    BrowserSession.objects.filter(session_key=row_key(session_key)).delete()
 
 
 @transaction.atomic
@@ -99,7 +101,7 @@ def end_sign_in(*, user: User, id: UUID) -> bool:
 @transaction.atomic
 def end_other_sign_ins(*, user: User, session_key: str) -> None:
     """Log out everywhere but here, and tell the person. The view must put the new session version into its session."""
-    revoke_all(user=user, reason="logged_out_elsewhere", but_session=session_key)
+    revoke_all(user=user, reason="logged_out_elsewhere", but_session=row_key(session_key))
     mails.mail_notice(user=user, kind="sessions_ended")
 
 

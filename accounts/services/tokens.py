@@ -199,7 +199,7 @@ def end_family(*, family: RefreshFamily, reason: str) -> bool:
 def revoke_all(*, user: User, reason: str, but_session: str = "") -> None:
     """End every session, access token and refresh token of the user. reason: at most 20 characters.
 
-    but_session: the key of a session that its view takes over into the new session version.
+    but_session: under what a session is stored that its view takes over into the new session version.
     """
     User.objects.filter(pk=user.pk).update(session_version=F("session_version") + 1)
     RefreshFamily.objects.filter(user=user, revoked_at=None).update(revoked_at=ClockNow(), reason=reason)
