@@ -13,7 +13,9 @@ from allauth.account.internal.flows.signup import prevent_enumeration
 from allauth.core import context
 from allauth.mfa.adapter import get_adapter as get_mfa_adapter
 from allauth.mfa.base import forms as mfa
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp import forms as totp
+from allauth.mfa.totp.internal.auth import TOTP
 from allauth.mfa.webauthn import forms as webauthn
 from django import forms
 from django.conf import settings
@@ -26,7 +28,7 @@ from accounts import services
 from accounts.errors import CodeInvalid
 from accounts.models import Budget, DeveloperRequest, EmailCode, Membership, Organization, User
 from common import money
-from common.problems import RateLimited, ValidationFailed
+from common.problems import ValidationFailed
 
 
 class Worded:
@@ -65,6 +67,17 @@ class SignupForm(Worded, allauth.SignupForm):
 
     name = forms.CharField(label=_("Name"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "name"}))
     field_order = ["name", "email", "password1"]
+
+    def clean(self) -> dict[str, Any]:
+        """allauth has looked at the password without knowing the name."""
+        values: dict[str, Any] = super().clean()
+        if password := values.get("password1"):
+            person = User(email=values.get("email", ""), name=values.get("name", ""))
+            try:
+                services.check_password_rules(password, person)
+            except ValidationFailed as problem:
+                self.add_error("password1", [fault["detail"] for fault in problem.errors])
+        return values
 
     def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponse | None]:
         """Sign up; the next page asks for the code and is the same whether or not the address was taken."""
@@ -120,7 +133,7 @@ class ConfirmLoginCodeForm(Worded, allauth.ConfirmLoginCodeForm):
         stage: Any = context.request._login_stage
         try:
             user = services.claim_login_code(email=stage.state.get("email") or "", code=code)
-        except (CodeInvalid, RateLimited) as problem:
+        except CodeInvalid as problem:
             raise forms.ValidationError(problem.explanation, code="incorrect_code") from problem
         if user != stage.login.user:  # the address changed hands meanwhile
             raise forms.ValidationError(CodeInvalid.explanation, code="incorrect_code")
@@ -193,6 +206,13 @@ class ReauthenticateForm(Guessed, Worded, mfa.ReauthenticateForm):
 class ActivateTOTPForm(Worded, totp.ActivateTOTPForm):
     ATTRIBUTES = DIGITS
     LABELS = {"code": _("Code from the app")}
+
+    def clean_code(self) -> str:
+        """Switching it on uses the code up, as logging in does: each is good once."""
+        code: str = super().clean_code()
+        if not TOTP(Authenticator(user=self.user))._mark_code_used(code):
+            raise get_mfa_adapter().validation_error("incorrect_code")
+        return code
 
 
 class Sturdy:

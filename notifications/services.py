@@ -19,6 +19,7 @@ from notifications.adapters import Adapter, DeliveryError, Envelope
 from notifications.adapters.email import EmailAdapter
 from notifications.models import Message, payload_context
 from notifications.querysets import MessageQuerySet
+from observability.services import record
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -106,11 +107,21 @@ def count_retired_messages() -> int:
 
 @transaction.atomic
 def send_again(*, messages: MessageQuerySet[Message]) -> int:
-    """Give dead messages a new life with all its attempts; the number that was revived."""
-    revived = messages.dead().update(state=Message.State.PENDING, attempts=0, next_attempt_at=ClockNow(), last_error="")
-    if revived:
+    """Give dead messages a new life with all its attempts, for the staff; the number that was revived."""
+    dead = list(messages.dead().select_for_update(of=("self",)))
+    fresh = {"state": Message.State.PENDING, "attempts": 0}
+    Message.objects.filter(pk__in=[one.pk for one in dead]).update(**fresh, next_attempt_at=ClockNow(), last_error="")
+    for one in dead:
+        before = {"state": one.state, "attempts": one.attempts}
+        record(
+            "message.sent_again",
+            target=one,
+            before=before,
+            after={**fresh, "kind": one.kind},
+        )
+    if dead:
         wake(deliver)
-    return revived
+    return len(dead)
 
 
 @transaction.atomic(durable=True)

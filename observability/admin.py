@@ -6,11 +6,16 @@ import json
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from common.ids import decode, encode
 from common.staff import ChoiceFilter, DayFilter, ReadOnlyAdmin, id_column
 from observability.models import AuditEvent, RequestLog
+from observability.services.words import ACTIONS
 
 
 def json_column(column: str, description: Any) -> Any:
@@ -24,6 +29,44 @@ def json_column(column: str, description: Any) -> Any:
         return format_html("<pre>{}</pre>", json.dumps(value, indent=2, ensure_ascii=False))
 
     return shown
+
+
+class ActionFilter(ChoiceFilter):
+    """What was done, each act in words; the table is not asked."""
+
+    title = _("act")
+    parameter_name = "action"
+    values = tuple(ACTIONS.items())
+
+
+class ActorFilter(admin.SimpleListFilter):
+    """Who acted: a member of the staff by name, or the kind of actor. Anybody else is found by their id."""
+
+    title = _("actor")
+    parameter_name = "actor"
+    KINDS = (("staff", _("The staff")), ("keys", _("API keys")), ("nobody", _("Nobody known")))
+    SHOWN = 50  # of the staff
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        people = get_user_model()._default_manager.filter(is_staff=True).order_by("name", "pk")
+        return [*self.KINDS, *((encode("usr", one.pk), one.get_full_name()) for one in people[: self.SHOWN])]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+        match self.value():
+            case None:
+                return queryset
+            case "staff":
+                people = get_user_model()._default_manager.filter(is_staff=True)
+                return queryset.filter(actor_user_id__in=people.values("pk"))
+            case "keys":
+                return queryset.exclude(actor_key_id=None)
+            case "nobody":
+                return queryset.filter(actor_user_id=None)
+            case text:
+                try:
+                    return queryset.filter(actor_user_id=decode("usr", str(text)))
+                except ValueError:
+                    return queryset
 
 
 @admin.register(AuditEvent)
@@ -45,7 +88,7 @@ class AuditEventAdmin(ReadOnlyAdmin):
         "target_type",
         "address",
     )
-    list_filter = (DayFilter,)
+    list_filter = (DayFilter, ActorFilter, ActionFilter)
     search_fields = ("=action",)
     search_help_text = _("An id such as usr_…, org_…, key_… or mdl_…, or an action such as key.revoked.")
     ordering = ("-seq",)

@@ -78,7 +78,7 @@ def withdraw_developer_role(*, user: User) -> bool:
     withdrawn = User.objects.filter(pk=user.pk, platform_role=DEVELOPER).update(platform_role=CONSUMER)
     user.refresh_from_db(fields=["platform_role"])
     if withdrawn:
-        _record("developer.withdrawn", user, platform_role=CONSUMER)
+        _record("developer.withdrawn", user, platform_role=CONSUMER, was=DEVELOPER)
         mails.mail_developer_decision(user=user, kind="developer_withdrawn")
     return bool(withdrawn)
 
@@ -98,10 +98,13 @@ def _decide(request: DeveloperRequest, decision: str, *, by: User | None = None,
 
 
 def _give_role(user: User) -> None:
+    was = user.platform_role
     User.objects.filter(pk=user.pk).update(platform_role=DEVELOPER)
-    _record("developer.granted", user, platform_role=DEVELOPER)
+    _record("developer.granted", user, platform_role=DEVELOPER, was=was)
 
 
-def _record(action: str, user: User, **after: str) -> None:
+def _record(action: str, user: User, *, was: str = "", **after: str) -> None:
+    """was: the platform role before, of what changes it."""
     known = {name: value for name, value in after.items() if value}
-    record(action, target=user, subject_user_id=user.pk, after=known or None)
+    before = {"platform_role": was} if was else None
+    record(action, target=user, subject_user_id=user.pk, before=before, after=known or None)

@@ -105,8 +105,10 @@ post_init.connect(bind_secrets, sender=Authenticator, dispatch_uid="accounts.bin
 @transaction.atomic
 def remove_second_factor(*, user: User) -> bool:
     """Let someone in who lost their authenticator app and recovery codes; they are told by mail. False without one."""
-    removed, _rows = Authenticator.objects.filter(user=user).delete()
-    if removed:
-        record_about("factor_removed", user)
+    held = Authenticator.objects.filter(user=user)
+    types = sorted(set(held.values_list("type", flat=True)))
+    if types:
+        held.delete()
+        record_about("factor_removed", user, before={"type": ", ".join(types)})
         mails.mail_notice(user=user, kind="totp_deactivated")
-    return bool(removed)
+    return bool(types)

@@ -4,6 +4,7 @@ import pytest
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 
 from accounts import services
+from accounts.services.guesses import AT_ONCE
 from accounts.tests.factories import code_in, later, mails_to, make_client, make_user, new_address
 
 pytestmark = pytest.mark.django_db
@@ -93,13 +94,25 @@ def test_a_person_logs_in_by_code_on_the_way_to_a_page():
     assert client.get("/settings/profile").status_code == 200
 
 
+def test_whoever_guessed_too_often_is_told_to_wait_on_the_page_too():
+    answers = []
+    for email in (make_user().email, new_address()):
+        for _ in range(AT_ONCE):
+            assert post(CONFIRM, email=email, code="WRONG234").status_code == 422
+        client = make_client()
+        client.post("/accounts/login/code/", {"email": email})
+        answers.append(client.post("/accounts/login/code/confirm/", {"code": "WRONG234"}))
+    assert [answer.status_code for answer in answers] == [429, 429]
+    assert all(int(answer["Retry-After"]) in range(1, 721) for answer in answers)
+
+
 def test_a_code_of_somebody_else_opens_nothing():
     user, other = make_user(), make_user()
     code = ask(other.email)
     client = make_client()
     client.post("/accounts/login/code/", {"email": user.email})
     answer = client.post("/accounts/login/code/confirm/", {"code": code})
-    assert answer.status_code == 200
+    assert answer.status_code == 422
     assert client.get("/settings/profile").status_code == 302
 
 

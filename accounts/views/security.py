@@ -18,49 +18,27 @@ from django.views.decorators.http import require_http_methods
 from accounts import services
 from common.policy import actor_of
 from observability.models import AuditEvent
+from observability.services.words import ACTIONS, words_of
 
 EVENTS_A_PAGE = 25
 CURSOR = re.compile(r"-?[0-9]{1,18}")
 
-#: What an act is called in the log, by its name without `account.`.
-ACTS = {
-    "registered": gettext_lazy("Signed up"),
-    "registration_repeated": gettext_lazy("Somebody signed up with your address again"),
-    "logged_in": gettext_lazy("Logged in"),
-    "logged_out": gettext_lazy("Logged out"),
-    "login_failed": gettext_lazy("Failed log-in"),
-    "changed": gettext_lazy("Profile changed"),
-    "password_changed": gettext_lazy("Password changed"),
-    "password_reset": gettext_lazy("Password reset"),
-    "email_added": gettext_lazy("E-mail address added"),
-    "email_verified": gettext_lazy("E-mail address confirmed"),
-    "email_changed": gettext_lazy("Primary e-mail address changed"),
-    "email_removed": gettext_lazy("E-mail address removed"),
-    "factor_added": gettext_lazy("Second factor or passkey added"),
-    "factor_changed": gettext_lazy("New recovery codes"),
-    "factor_removed": gettext_lazy("Second factor or passkey removed"),
-    "session_ended": gettext_lazy("Session ended"),
-    "sessions_ended": gettext_lazy("All sessions ended"),
-    "alarm_raised": gettext_lazy("“This was not me”"),
-    "identity_added": gettext_lazy("Log-in connected"),
-    "identity_removed": gettext_lazy("Log-in disconnected"),
-    "exported": gettext_lazy("Data exported"),
-    "closed": gettext_lazy("Account closed"),
-    "reopened": gettext_lazy("Account reopened"),
-}
+#: Of each choice above the list: its name, and which acts it shows.
 GROUPS = {
-    "log-ins": (gettext_lazy("Log-ins"), ("logged_in", "logged_out", "login_failed")),
-    "failed": (gettext_lazy("Failed log-ins"), ("login_failed",)),
-    "sessions": (pgettext_lazy("filter", "Sessions ended"), ("session_ended", "sessions_ended", "alarm_raised")),
-    "changes": (
-        gettext_lazy("Changes"),
-        tuple(
-            name
-            for name in ACTS
-            if name not in ("logged_in", "logged_out", "login_failed", "session_ended", "sessions_ended")
-        ),
+    "log-ins": (gettext_lazy("Log-ins"), ("account.logged_in", "account.logged_out", "account.login_failed")),
+    "failed": (gettext_lazy("Failed log-ins"), ("account.login_failed",)),
+    "sessions": (
+        pgettext_lazy("filter", "Sessions ended"),
+        ("account.session_ended", "account.sessions_ended", "account.alarm_raised"),
     ),
 }
+#: And the last choice all others.
+FREQUENT = (*GROUPS["log-ins"][1], "account.session_ended", "account.sessions_ended")
+GROUPS["changes"] = (
+    gettext_lazy("Changes"),
+    tuple(name for name in ACTIONS if name.startswith(("account.", "developer.")) and name not in FREQUENT),
+)
+BAD = ("account.login_failed", "account.registration_repeated", "account.alarm_raised")
 KINDS = {
     "totp": gettext_lazy("authenticator app"),
     "webauthn": gettext_lazy("passkey"),
@@ -105,7 +83,7 @@ def security_log(request: HttpRequest) -> HttpResponse:
     group = request.GET.get("show", "")
     found = AuditEvent.objects.about(user.pk).order_by("-seq")
     if group in GROUPS:
-        found = found.filter(action__in=[f"account.{name}" for name in GROUPS[group][1]])
+        found = found.filter(action__in=GROUPS[group][1])
     else:
         group = ""
     before = request.GET.get("before", "")
@@ -131,10 +109,9 @@ def security_log(request: HttpRequest) -> HttpResponse:
 
 def describe(event: AuditEvent, person: UUID) -> dict[str, Any]:
     """One event in words."""
-    name = event.action.partition(".")[2]
     facts = {**(event.before or {}), **(event.after or {})}
     details = [
-        str(KINDS.get(value, value))
+        ", ".join(str(KINDS.get(one, one)) for one in value.split(", "))
         for key in ("email", "type", "device", "provider")
         if isinstance(value := facts.get(key), str)
     ]
@@ -142,8 +119,8 @@ def describe(event: AuditEvent, person: UUID) -> dict[str, Any]:
         details.append(_("by the staff"))
     return {
         "event": event,
-        "words": ACTS.get(name) or event.action.replace(".", " ").replace("_", " ").capitalize(),
-        "is_bad": name in ("login_failed", "registration_repeated", "alarm_raised"),
+        "words": words_of(event.action),
+        "is_bad": event.action in BAD,
         "details": ", ".join(details),
         "device": services.name_device(event.client) if event.client else "",
     }

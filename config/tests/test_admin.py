@@ -163,9 +163,34 @@ def test_filters_and_searches_answer_too(staff: SimpleNamespace, world: Callable
         "accounts/developerrequest/?decision=undecided",
         "accounts/developerrequest/?decision=granted",
         "notifications/message/?kind=accounts.verify_email",
+        "observability/auditevent/?action=key.revoked&actor=keys",
+        "observability/auditevent/?actor=nonsense",
     ):
         assert staff.client.get(f"/admin/{query}").status_code == 200, query
     assert staff.client.get("/admin/gateway/invocation/?made=yesterday").status_code == 200
+
+
+def test_the_audit_log_is_filtered_by_act_and_by_actor(staff: SimpleNamespace):
+    key, _secret = make_key(user=make_user())
+    record("model.suspended", actor_user_id=staff.user.pk)
+    record("model.archived", actor_user_id=key.user_id)
+    record("account.login_failed", after={"reason": "password"})
+
+    def acts(query: str) -> set[str]:
+        shown = staff.client.get(f"/admin/observability/auditevent/?{query}")
+        return {event.action for event in shown.context["cl"].result_list}
+
+    assert acts("action=model.suspended") == {"model.suspended"}
+    assert acts("actor=staff") >= {"model.suspended"}
+    assert "model.archived" not in acts("actor=staff")
+    assert "model.suspended" in acts(f"actor={staff.user.public_id}")
+    by_person = acts(f"actor={encode('usr', key.user_id)}")
+    assert "model.archived" in by_person
+    assert "model.suspended" not in by_person
+    assert "account.login_failed" in acts("actor=nobody")
+    assert "model.archived" not in acts("actor=nobody")
+    assert acts("actor=keys") == set()
+    assert "Grace" in staff.client.get("/admin/observability/auditevent/").content.decode()
 
 
 def test_a_call_is_found_by_its_id_whatever_the_filters_say(

@@ -9,6 +9,7 @@ from django.test import Client
 
 from notifications.models import Message
 from notifications.tests.factories import make_message
+from observability.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
 
@@ -48,6 +49,9 @@ def test_the_dead_are_sent_again(staff_client: Client):
     )
     assert "1 message will be sent again." in response.content.decode()
     assert list(Message.objects.values_list("state", "attempts").order_by("id")) == [("pending", 0), ("pending", 2)]
+    [event] = AuditEvent.objects.filter(action="message.sent_again")
+    assert (event.target_id, event.before) == (dead.pk, {"state": "dead", "attempts": 8})
+    assert event.after == {"state": "pending", "attempts": 0, "kind": dead.kind}
 
 
 def test_the_list_costs_the_same_for_many(

@@ -20,8 +20,8 @@ from observability.services.context import NOBODY, current_request
 
 logger = structlog.get_logger(__name__)
 
-#: About a person, whichever organization they act for: in their security log and in no organization's.
-PERSONAL = ("account.", "developer.")
+#: About a person, or by the staff about somebody: whichever organization they act for, it is not in that one's log.
+ELSEWHERE = ("account.", "developer.", "staff.", "budget.", "message.")
 MAX_TEXT = 500  # of one value in before and after
 _SECRET_NAMES = re.compile(
     r"passw|secret|cookie|authorization|pepper|private_key|signing_key|api_key$|(^|_)token$|(^|_)otp$|recovery_codes?$",
@@ -50,7 +50,8 @@ def record(
     action: dotted words, `key.created`.  target: the row that was acted upon; or its type (a model's name) and id.
     subject_user_id: the person in whose security log it appears.  organization_id: in whose audit log.
     before, after: what changed, as far as it is no secret; secrets are masked, and refused in tests.
-    Actor, key, organization, address, client and request id are those of the running request unless given.
+    Actor, key, organization, address, client and request id are those of the running request unless given; an event
+    about a person, or of the staff, is in no organization's log unless one is given.
     """
     context = current_request()
     caller = context.caller if context is not None else NOBODY
@@ -60,7 +61,7 @@ def record(
         id=uuid7(),
         actor_user_id=actor_user_id or caller.user_id,
         actor_key_id=caller.key_id if actor_user_id in (None, caller.user_id) else None,
-        organization_id=organization_id or (None if action.startswith(PERSONAL) else caller.organization_id),
+        organization_id=organization_id or (None if action.startswith(ELSEWHERE) else caller.organization_id),
         subject_user_id=subject_user_id,
         action=action,
         target_type=target_type,

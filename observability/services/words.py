@@ -15,8 +15,36 @@ from common.ids import encode
 from common.money import display
 from observability.models import AuditEvent
 
-#: What an act in an organization is called. Acts on a person's own account are told in their security log.
+#: What each act is called, in an organization's log and in a person's security log.
 ACTIONS = {
+    "account.registered": _("Signed up"),
+    "account.registration_repeated": _("Somebody signed up with your address again"),
+    "account.logged_in": _("Logged in"),
+    "account.logged_out": _("Logged out"),
+    "account.login_failed": _("Failed log-in"),
+    "account.changed": _("Profile changed"),
+    "account.password_changed": _("Password changed"),
+    "account.password_reset": _("Password reset"),
+    "account.email_added": _("E-mail address added"),
+    "account.email_verified": _("E-mail address confirmed"),
+    "account.email_changed": _("Primary e-mail address changed"),
+    "account.email_removed": _("E-mail address removed"),
+    "account.factor_added": _("Second factor or passkey added"),
+    "account.factor_changed": _("New recovery codes"),
+    "account.factor_removed": _("Second factor or passkey removed"),
+    "account.session_ended": _("Session ended"),
+    "account.sessions_ended": _("All sessions ended"),
+    "account.alarm_raised": _("“This was not me”"),
+    "account.identity_added": _("Log-in connected"),
+    "account.identity_removed": _("Log-in disconnected"),
+    "account.exported": _("Data exported"),
+    "account.closed": _("Account closed"),
+    "account.reopened": _("Account reopened"),
+    "account.erased": _("Account forgotten"),
+    "developer.requested": _("Asked to publish"),
+    "developer.granted": _("May publish now"),
+    "developer.refused": _("Request to publish refused"),
+    "developer.withdrawn": _("May publish no more"),
     "key.created": _("Key made"),
     "key.changed": _("Key changed"),
     "key.rotated": _("Key rotated"),
@@ -49,6 +77,7 @@ ACTIONS = {
     "model.suspended": _("Model suspended"),
     "model.archived": _("Model archived"),
     "model.deleted": _("Draft deleted"),
+    "message.sent_again": _("Mail sent again by staff"),
     "staff.added": _("Added by staff"),
     "staff.changed": _("Changed by staff"),
     "staff.deleted": _("Deleted by staff"),
@@ -65,6 +94,12 @@ TARGETS = {
     "modelversion": ("version", "ver"),
     "budget": ("budget", "bud"),
     "message": ("message", "msg"),
+}
+
+
+#: What an organization's log can hold; the rest is in a person's security log, or for the staff alone.
+OF_ORGANIZATIONS = {
+    action: words for action, words in ACTIONS.items() if not action.startswith(("account.", "developer.", "message."))
 }
 
 

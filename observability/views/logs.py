@@ -21,7 +21,7 @@ from common.pagination import paginate
 from common.policy import actor_of
 from observability.models import AuditEvent, RequestLog
 from observability.services.reading import Names, names_in
-from observability.services.words import ACTIONS, Change, changes_of, target_of, words_of
+from observability.services.words import OF_ORGANIZATIONS, Change, changes_of, target_of, words_of
 
 PAGE_SIZE = 50
 OFFERED = 200  # people, keys and addresses to choose from, at most
@@ -54,17 +54,17 @@ def audit_log(request: HttpRequest) -> HttpResponse:
     organization = actor_of(request).organization
     action, person = request.GET.get("action", ""), _read_id("usr", request.GET.get("person"))
     events = AuditEvent.objects.of_organization(organization.pk)
-    if action in ACTIONS:
+    if action in OF_ORGANIZATIONS:
         events = events.filter(action=action)
     if person is not None:
         events = events.filter(actor_user_id=person)
     page = paginate(events, order=["-seq"], limit=PAGE_SIZE, cursor=request.GET.get("cursor"))
     names = _names(organization, page["data"])
     members = list(organization.members.order_by("name", "pk").values_list("pk", "name")[:OFFERED])
-    given = {"action": action if action in ACTIONS else "", "person": encode("usr", person) if person else ""}
+    given = {"action": action if action in OF_ORGANIZATIONS else "", "person": encode("usr", person) if person else ""}
     context = {
         "rows": [_row(event, names) for event in page["data"]],
-        "actions": _options({name: str(words) for name, words in ACTIONS.items()}, given["action"]),
+        "actions": _options({name: str(words) for name, words in OF_ORGANIZATIONS.items()}, given["action"]),
         "people": _options({encode("usr", id): name for id, name in members}, given["person"]),
         "is_filtered": any(given.values()),
         **_links(given, page["next_cursor"], request),
