@@ -17,6 +17,7 @@ import msgspec
 from django.conf import settings
 
 from common.ids import encode, uuid7
+from common.logs import HIDDEN, mask
 from common.money import amount, display
 from common.outbound import OutboundError, OutboundRefused, OutboundTimeout, Reply, Timeouts
 from common.problems import (
@@ -87,7 +88,7 @@ def check_input(call: Call) -> None:
 def read_output(call: Call, reply: Reply) -> Any:
     """The parsed answer of a good reply. Raises the problem that a bad one stands for."""
     if reply.status != 200:
-        raise status_problem(reply)
+        raise status_problem(reply, call.listing.endpoint.secret)
     try:
         output = msgspec.json.decode(reply.body)
     except (ValueError, RecursionError):  # a number that is none, half a character, brackets without end
@@ -250,18 +251,21 @@ def timeouts(call: Call) -> Timeouts:
     return Timeouts(first_byte=limit, idle=limit, total=600 if call.is_streamed else limit)
 
 
-def status_problem(reply: Reply) -> Problem:
-    """400 and 422 are about the input and are passed on in words; everything else is the publisher's own trouble."""
+def status_problem(reply: Reply, secret: str | None) -> Problem:
+    """400 and 422 are about the input and are passed on in words; everything else is the publisher's own trouble.
+
+    secret: of the endpoint, which some of them repeat in their errors.
+    """
     if reply.status in (400, 413, 422):
-        return errors.UpstreamRejected(upstream_message=upstream_message(reply.body))
+        return errors.UpstreamRejected(upstream_message=upstream_message(reply.body, secret))
     if reply.status in (429, 503):
         wait = re.fullmatch("[0-9]{1,9}", reply.headers.get("retry-after", ""))
         return errors.UpstreamBusy(retry_after_seconds=min(int(wait[0]), 600) if wait else 5)
     return errors.UpstreamFailed(f"The publisher's endpoint answered with status {reply.status}.")
 
 
-def upstream_message(body: bytes) -> str:
-    """The upstream's own words, as plain text and not too many."""
+def upstream_message(body: bytes, secret: str | None) -> str:
+    """The upstream's own words, as plain text, without secrets and not too many."""
     try:
         found = msgspec.json.decode(body[:MAX_ERROR_BYTES])
     except (ValueError, RecursionError):
@@ -271,7 +275,8 @@ def upstream_message(body: bytes) -> str:
         if isinstance(value, dict):
             value = value.get("message")
         if isinstance(value, str):
-            return "".join(c if c.isprintable() else " " for c in value)[:MAX_UPSTREAM_MESSAGE]
+            shown = mask(value.replace(secret, HIDDEN) if secret else value)
+            return "".join(c if c.isprintable() else " " for c in shown)[:MAX_UPSTREAM_MESSAGE]
     return ""
 
 

@@ -97,7 +97,7 @@ class Stream:
         try:
             async with asyncio.timeout(DRAIN_SECONDS if self._is_client_gone else None) as self._reading, door as reply:
                 if reply.status != 200:
-                    raise await refused_stream(reply)
+                    raise await refused_stream(reply, self._call.listing.endpoint.secret)
                 async for data in events(self._chunks(reply)):
                     if data == b"[DONE]":
                         return
@@ -219,14 +219,14 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield b" ".join(data)
 
 
-async def refused_stream(reply: StreamedReply | EchoReply) -> Problem:
+async def refused_stream(reply: StreamedReply | EchoReply, secret: str | None) -> Problem:
     """The problem of an upstream that answered a stream with an error status."""
     body = b""
     async for chunk in reply.chunks():
         body += chunk
         if len(body) > MAX_ERROR_BYTES:
             break
-    return status_problem(Reply(reply.status, reply.headers, body))
+    return status_problem(Reply(reply.status, reply.headers, body), secret)
 
 
 def _event(chunk: dict[str, Any]) -> bytes:

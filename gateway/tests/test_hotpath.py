@@ -329,6 +329,28 @@ def test_an_error_without_end_is_an_error_all_the_same(world, upstream):
     assert world.run(scenario).code == "upstream_rejected"
 
 
+@pytest.mark.parametrize("path", ["plain", "chat"])
+def test_an_upstream_that_repeats_its_secret_is_not_quoted(world, upstream, path):
+    model = getattr(world, path, world.people.chat)
+    protocol = "json" if path == "plain" else "openai"
+    given = {"ai_model": model, "url": upstream.url, "protocol": protocol, "timeout_seconds": 5}
+    set_endpoint(**given, secret="hush-hush-42")
+
+    async def behave(request):
+        told = f"{request.headers['Authorization']} is wrong, as sk_live_0123456789abcdef is, in {model.slug}"
+        return web.json_response({"error": {"message": told}}, status=400)
+
+    upstream.behave = behave
+
+    async def scenario(app):
+        return await (world.invoke() if path == "plain" else world.stream())(app)
+
+    answer = world.run(scenario)
+    set_endpoint(**given, secret="")
+    assert answer.code == "upstream_rejected"
+    assert f"Bearer [hidden] is wrong, as sk_[hidden] is, in {model.slug}" in answer.received.decode()
+
+
 # --- What is asked ----------------------------------------------------------------------------------------------------
 
 
