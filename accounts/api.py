@@ -24,6 +24,7 @@ from accounts.errors import (
 )
 from accounts.models import Invitation, Membership, User
 from accounts.serializers import (
+    DeveloperIn,
     DeveloperOut,
     InvitationIn,
     InvitationOut,
@@ -53,7 +54,7 @@ from common import limiter
 from common.address import client_address
 from common.pagination import PageQuery, page_response
 from common.problems import FieldError, RateLimited, ValidationFailed
-from common.rest import APIView
+from common.rest import APIView, Nothing
 
 
 class Door(APIView):
@@ -86,6 +87,12 @@ def answer_pair(user: User, pair: services.TokenPair) -> Response:
     return Response(TokenPairOut({"pair": pair, "token_type": "Bearer", "profile": profile}).data)
 
 
+def answer_login(user: User, client: str) -> Response:
+    """Who has a second factor was let in by it."""
+    pair = services.open_family(user=user, client=client, has_shown_factor=user.has_second_factor)
+    return answer_pair(user, pair)
+
+
 class Register(Door):
     @extend_schema(operation_id="register", request=RegisterIn, responses={202: RegisterOut}, auth=[])
     def post(self, request: Request) -> Response:
@@ -112,7 +119,7 @@ class Login(Door):
         values = self.read(LoginIn)
         client = client_of(request)
         user = services.authenticate_user(**values, client=client)
-        return answer_pair(user, services.open_family(user=user, client=client))
+        return answer_login(user, client)
 
 
 class LoginCode(Door):
@@ -133,7 +140,7 @@ class LoginCodeConfirm(Door):
         values = self.read(LoginCodeConfirmIn)
         client = client_of(request)
         user = services.authenticate_by_code(**values, client=client)
-        return answer_pair(user, services.open_family(user=user, client=client))
+        return answer_login(user, client)
 
 
 class Refresh(Door):
@@ -196,11 +203,11 @@ class Me(APIView):
 
 
 class BecomeDeveloper(APIView):
-    @extend_schema(operation_id="become_developer", request=None, responses=DeveloperOut)
+    @extend_schema(operation_id="become_developer", request=DeveloperIn, responses=DeveloperOut)
     def post(self, request: Request) -> Response:
         """Ask to publish models. Granted by the staff, or at once where the site says so. Repeating it is harmless."""
         user = self.actor.user
-        asked = services.request_developer_role(user=user)
+        asked = services.request_developer_role(user=user, **self.read(DeveloperIn))
         status = "requested" if user.role == User.PlatformRole.CONSUMER else "granted"
         facts = {"status": status, "role": user.role, "requested_at": asked.created_at if asked else None}
         return Response(DeveloperOut(facts).data)
@@ -344,7 +351,9 @@ class InvitationMail(OneInvitation):
     @extend_schema(operation_id="resend_invitation", request=None, responses=InvitationOut)
     def post(self, request: Request, id: UUID, invitation_id: UUID) -> Response:
         """Mail a fresh link, good for another 7 days. The former one no longer works."""
-        found = services.resend_invitation(invitation=self.find_invitation(id, invitation_id), by=self.actor.user)
+        invitation = self.find_invitation(id, invitation_id)
+        self.read(Nothing)
+        found = services.resend_invitation(invitation=invitation, by=self.actor.user)
         return Response(InvitationOut(found).data)
 
 
@@ -364,7 +373,9 @@ class Leave(OfOrganization):
     @extend_schema(operation_id="leave_organization", request=None, responses={204: None})
     def post(self, request: Request, id: UUID) -> Response:
         """Leave the organization. The keys that one made there end with it; its last owner cannot leave."""
-        services.leave_organization(organization=self.find(id).organization, user=self.actor.user)
+        organization = self.find(id).organization
+        self.read(Nothing)
+        services.leave_organization(organization=organization, user=self.actor.user)
         return Response(status=204)
 
 

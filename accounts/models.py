@@ -475,6 +475,7 @@ class RefreshFamily(models.Model):
     address = models.CharField(max_length=45, blank=True)  # of whoever used it last
     user_agent = models.CharField(max_length=200, blank=True)
     last_used_at = models.DateTimeField(db_default=Now())
+    factor_at = models.DateTimeField(null=True, blank=True)  # when its person showed a second factor; null: never
     revoked_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=20, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -483,6 +484,7 @@ class RefreshFamily(models.Model):
         verbose_name_plural = "refresh families"
         indexes = [
             models.Index(fields=["user", "-last_used_at"], name="refresh_family_of_user"),
+            models.Index(fields=["user", "client"], name="refresh_family_of_client"),
         ]
         constraints = [
             models.CheckConstraint(
@@ -509,6 +511,12 @@ class RefreshToken(models.Model):
     expires_at = models.DateTimeField()
     sealed = models.BinaryField(null=True, blank=True)  # the token itself, while its parent's ten seconds of grace run
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["expires_at"], name="refresh_token_by_end"),
+            models.Index(fields=["family"], condition=Q(sealed__isnull=False), name="refresh_token_sealed"),
+        ]
 
     def __str__(self) -> str:
         return f"token of {self.family_id}"

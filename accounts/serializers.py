@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts import services
-from accounts.models import Budget, Membership
+from accounts.models import Budget, DeveloperRequest, Membership
 from common.money import amount
 from common.rest import BooleanField, CharField, DateTimeField, IntegerField, MoneyField, Serializer, TypeIDField
 
@@ -124,6 +124,12 @@ class TokenPairOut(Serializer):
     token_type = serializers.ChoiceField(choices=["Bearer"])
     expires_in = IntegerField(source="pair.expires_in", help_text="Seconds that the access token lives.")
     user = UserOut(source="profile")
+
+
+class DeveloperIn(Serializer):
+    reason = CharField(
+        max_length=DeveloperRequest.MAX_REASON, required=False, help_text="What you want to publish, for the staff."
+    )
 
 
 class DeveloperOut(Serializer):

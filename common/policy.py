@@ -8,11 +8,13 @@ start-up check refuses to run with one. A policy looks at the method and the act
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, Self, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
+from allauth.account.authentication import get_authentication_records
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import resolve_url
@@ -20,6 +22,7 @@ from django.urls import URLPattern, URLResolver
 from django.utils.module_loading import import_string
 from rest_framework.permissions import BasePermission
 
+from common import clock
 from common.ids import encode
 from common.problems import (
     DeveloperRequired,
@@ -29,6 +32,7 @@ from common.problems import (
     PermissionDeniedProblem,
     Problem,
     RoleRequired,
+    SecondFactorStale,
     is_api_path,
     problem_response,
 )
@@ -40,6 +44,7 @@ ANY = "*"  # any key will do, whatever its scopes
 Scope = str | tuple[str, ...]
 ORGANIZATION_HEADER = "Agorai-Organization"
 SESSION_ORGANIZATION = "organization"  # the one that a person switched to, `org_…`
+FRESH = timedelta(minutes=15)  # how long after showing a second factor staff may act
 
 
 class KeyLike(Protocol):
@@ -71,6 +76,7 @@ class Actor:
     role: str | None = None  # owner, admin, developer, billing, member
     scopes: frozenset[str] | None = None
     key: Any = None
+    factor_at: datetime | None = None  # of staff: when this sign-in last showed a second factor
 
     @property
     def is_authenticated(self) -> bool:
@@ -91,14 +97,45 @@ class Actor:
         return cast(str, self.user.platform_role)
 
     def may(self, permission: str) -> bool:
-        """Whether a staff member's groups allow this, in Django's words: `marketplace.change_aimodel`."""
-        return self.is_staff and bool(self.user.has_perm(permission))
+        """Whether a staff member's groups allow this, in Django's words: `marketplace.view_aimodel`.
+
+        Where STAFF_REQUIRES_MFA says so, a sign-in without the second factor sees no more than anybody's.
+        """
+        is_proved = not settings.STAFF_REQUIRES_MFA or self.factor_at is not None
+        return self.is_staff and is_proved and bool(self.user.has_perm(permission))
+
+    def may_act(self, permission: str) -> bool:
+        """As `may`, for what changes something: `marketplace.change_aimodel`.
+
+        Raises SecondFactorStale where STAFF_REQUIRES_MFA says so and the factor was not shown lately, as the
+        administration asks for it.
+        """
+        if not (self.is_staff and self.user.has_perm(permission)):
+            return False
+        if settings.STAFF_REQUIRES_MFA and (self.factor_at is None or not is_fresh(self.factor_at)):
+            raise SecondFactorStale()
+        return True
 
     def has_scope(self, scope: str) -> bool:
         return self.user is not None and (self.scopes is None or scope in self.scopes)
 
 
 ANONYMOUS = Actor()
+
+
+def is_fresh(factor_at: datetime) -> bool:
+    """Whether a second factor was shown so lately that staff may act by it."""
+    return clock.now() - factor_at < FRESH
+
+
+def factor_shown_at(request: Any) -> datetime | None:
+    """When the person of this sign-in last showed a second factor, by the token or in the session; None: never."""
+    auth = getattr(request, "auth", None)
+    if auth is not None:
+        return cast(datetime | None, getattr(auth, "factor_at", None))
+    records = get_authentication_records(request, request.user)
+    shown = [record["at"] for record in records if record.get("method") == "mfa"]
+    return datetime.fromtimestamp(max(shown), UTC) if shown else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +309,8 @@ def resolve_actor(request: Any) -> Actor:
             organization, role = _of_session(request, resolver)
         else:
             organization, role = resolver(user, wanted)
-        return Actor(user=user, organization=organization, role=role)
+        factor_at = factor_shown_at(request) if user.is_staff else None
+        return Actor(user=user, organization=organization, role=role, factor_at=factor_at)
     key = cast(KeyLike, auth)
     own = encode("org", key.organization_id)
     if wanted is not None and wanted != own:

@@ -193,6 +193,12 @@ class DeveloperRequired(Problem):
     fix = "Ask for developer access with `POST /api/auth/become-developer`."
 
 
+class SecondFactorStale(Problem):
+    code, status, title = "second_factor_stale", 403, "Show the second factor again"
+    explanation = "What staff do on this site needs a second factor that was shown within the past quarter of an hour."
+    fix = "Programs log in again with `code`; browsers confirm in the administration, then send the request again."
+
+
 class CSRFFailed(Problem):
     code, status, title = "csrf_failed", 403, "The form expired"
     explanation = (

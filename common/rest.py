@@ -128,6 +128,10 @@ class Serializer(serializers.Serializer[Any]):
         return value
 
 
+class Nothing(Serializer):
+    """A body without fields."""
+
+
 class Query(Serializer):
     """The query parameters of an endpoint. Values arrive as text; a faulty one is a 400 that names the parameter."""
 

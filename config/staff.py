@@ -6,11 +6,9 @@ groups of their own, which nothing here touches.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from allauth.account.authentication import get_authentication_records
 from allauth.account.internal.flows.reauthentication import suspend_request
 from allauth.mfa.models import Authenticator
 from django.conf import settings
@@ -24,7 +22,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-FRESH_SECONDS = 15 * 60
+from common.policy import SAFE_METHODS, factor_shown_at, is_fresh
 
 #: Rights beyond looking, in words. "change" of a table that is read-only here is the right to the acts on its list.
 ACTS: Mapping[str, Promise] = {
@@ -141,7 +139,7 @@ def second_factor_step(request: HttpRequest) -> HttpResponse | None:
     """Where STAFF_REQUIRES_MFA says so, what stands between a staff member and a page of the administration.
 
     Without a second factor: the page on which one is set up. Whoever logged in without it, or wants to act and showed
-    it more than FRESH_SECONDS ago, shows it again; what they sent is kept meanwhile and done then.
+    it more than `common.policy.FRESH` ago, shows it again; what they sent is kept meanwhile and done then.
     """
     user: Any = request.user
     if not settings.STAFF_REQUIRES_MFA:
@@ -149,9 +147,8 @@ def second_factor_step(request: HttpRequest) -> HttpResponse | None:
     if not user.has_second_factor:
         messages.warning(request, gettext("Staff need a second factor. Set one up, then come back."))
         return redirect("mfa_index")
-    shown = [record["at"] for record in get_authentication_records(request, user) if record.get("method") == "mfa"]
-    is_act = request.method not in ("GET", "HEAD", "OPTIONS")
-    if shown and (not is_act or time.time() - max(shown) < FRESH_SECONDS):
+    shown_at = factor_shown_at(request)
+    if shown_at is not None and (request.method in SAFE_METHODS or is_fresh(shown_at)):
         return None
     has_app = Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP).exists()
     step = reverse("mfa_reauthenticate" if has_app else "mfa_reauthenticate_webauthn")

@@ -14,7 +14,7 @@ from apikeys import services as apikeys
 from billing.services import ensure_account
 from common.limiter import Bucket
 from common.pagination import page_response
-from common.problems import NotFound
+from common.problems import NotFound, SecondFactorStale
 from common.rest import APIView
 from gateway import errors
 from gateway.errors import EndpointRefused, GatewayElsewhere, ModelNotFound, ReceiptNotFound
@@ -32,11 +32,11 @@ LOOKS_PER_MINUTE = 60  # at one's own limits
 class ModelEndpoint(APIView):
     """Where the calls of a model go. Its publisher's people alone may see or set it."""
 
-    problems = (EndpointRefused,)
+    problems = (EndpointRefused, SecondFactorStale)
 
     @extend_schema(responses=EndpointOut)
     def get(self, request: Request, ref: str) -> Response:
-        ai_model = self._own_model(ref, "gateway.view_endpoint")
+        ai_model = self._own_model(ref, is_everybodys=self.actor.may("gateway.view_endpoint"))
         endpoint = Endpoint.objects.of_model(ai_model.id).first()
         if endpoint is None:
             raise NotFound("This model has no endpoint yet.")
@@ -44,17 +44,17 @@ class ModelEndpoint(APIView):
 
     @extend_schema(request=EndpointIn, responses=EndpointOut)
     def put(self, request: Request, ref: str) -> Response:
-        ai_model = self._own_model(ref, "gateway.change_endpoint")
+        ai_model = self._own_model(ref, is_everybodys=self.actor.may_act("gateway.change_endpoint"))
         values = self.read(EndpointIn)
         if "max_cost" in values:
             values["max_cost_nano"] = values.pop("max_cost")
         endpoint = set_endpoint(ai_model=ai_model, **values)
         return Response(EndpointOut(endpoint).data)
 
-    def _own_model(self, ref: str, permission: str) -> AIModel:
-        """permission: with which staff may do the same with everybody's."""
+    def _own_model(self, ref: str, *, is_everybodys: bool) -> AIModel:
+        """is_everybodys: staff may do the same with the models of others."""
         ai_model = find_model(ref, organization=self.actor.organization, sees_all=self.actor.may(SEE_ALL))
-        if not self.actor.may(permission):
+        if not is_everybodys:
             require_publisher(ai_model=ai_model, organization=self.actor.organization)
         return ai_model
 

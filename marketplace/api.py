@@ -16,7 +16,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from common.pagination import PageQuery, page_response
-from common.rest import APIView
+from common.problems import SecondFactorStale
+from common.rest import APIView, Nothing
 from marketplace import services
 from marketplace.errors import NotReadyToPublish, VersionNotHigher, WrongStatus
 from marketplace.models import AIModel
@@ -25,7 +26,6 @@ from marketplace.serializers import (
     AIModelIn,
     AIModelOut,
     AIModelsOut,
-    Nothing,
     SearchQuery,
     VersionIn,
     VersionOut,
@@ -159,12 +159,12 @@ class Submission(OneModel):
 
 
 class Publication(OneModel):
-    problems = (WrongStatus, NotReadyToPublish)
+    problems = (WrongStatus, NotReadyToPublish, SecondFactorStale)
 
     @extend_schema(operation_id="publish_model", parameters=[REF], request=None, responses=AIModelOut)
     def post(self, request: Request, ref: str) -> Response:
         """Open the model to everybody: staff, or its publisher where the site approves automatically."""
-        by_staff = self.actor.may(services.MODERATE)
+        by_staff = self.actor.may_act(services.MODERATE)
         ai_model = self.find(ref) if by_staff else self.find_own(ref)
         self.read(Nothing)
         return Response(model_out(services.publish(ai_model=ai_model, by_staff=by_staff)))

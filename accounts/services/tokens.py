@@ -16,7 +16,7 @@ import jwt
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 from rest_framework_simplejwt import tokens as simplejwt
 from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenError
@@ -96,6 +96,7 @@ class AccessToken(simplejwt.AccessToken):
     """Five minutes of a user: `sub` (usr_…), `sid` (fam_…), `sv` (session version)."""
 
     backend: ClassVar[TokenBackend] = _KeyedBackend(ALGORITHM)
+    factor_at: datetime | None = None  # when its person showed a second factor; `find_bearer` looks it up
 
     def get_token_backend(self) -> TokenBackend:
         return self.backend
@@ -122,11 +123,13 @@ def find_bearer(raw: str) -> tuple[User, AccessToken]:
     except (TokenError, ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError):
         raise TokenInvalid() from None
     alive = RefreshFamily.objects.filter(pk=family_id, user=OuterRef("pk"), revoked_at=None)
-    user = User.objects.filter(Exists(alive), pk=user_id, is_active=True).annotate(at=ClockNow()).first()
+    found = User.objects.filter(Exists(alive), pk=user_id, is_active=True)
+    user = found.annotate(at=ClockNow(), factor_at=Subquery(alive.values("factor_at"))).first()
     if user is None or user.session_version != token.get("sv"):
         raise TokenInvalid()
     if expires_at <= user.at:
         raise TokenExpired()
+    token.factor_at = user.factor_at
     return user, token
 
 
@@ -134,8 +137,10 @@ def find_bearer(raw: str) -> tuple[User, AccessToken]:
 
 
 @transaction.atomic
-def open_family(*, user: User, client: str) -> TokenPair:
+def open_family(*, user: User, client: str, has_shown_factor: bool = False) -> TokenPair:
     """A new sign-in of an API client. client: the fingerprint of who is asking.
+
+    has_shown_factor: a second factor was shown for it just now; how long ago that was counts for what staff do.
 
     Raises LoginFailed when the password changed since the user was read, so that no old one leaves a token behind.
     """
@@ -144,7 +149,13 @@ def open_family(*, user: User, client: str) -> TokenPair:
     if not same.update(last_login=at):
         raise LoginFailed()
     address, user_agent = current_client()
-    family = RefreshFamily.objects.create(user=user, client=client, address=address, user_agent=user_agent)
+    family = RefreshFamily.objects.create(
+        user=user,
+        client=client,
+        address=address,
+        user_agent=user_agent,
+        factor_at=at if has_shown_factor else None,
+    )
     tell_of_new_device(user)
     refresh = _add_token(family.pk, parent=None, at=at)
     record_about("logged_in", user, by_user=True, after={"by": "api", "sign_in": encode("fam", family.pk)})

@@ -260,12 +260,21 @@ def test_the_session_of_the_site_serves_too_with_its_token(alice):
 
 
 def test_asking_to_publish(alice, settings):
+    def ask(body=""):
+        return alice.client.post("/api/auth/become-developer", body, content_type="application/json")
+
     settings.DEVELOPER_APPROVAL = "staff"
-    first = alice.client.post("/api/auth/become-developer")
+    first = ask()
     assert (first.status_code, first.json()["status"], first.json()["role"]) == (200, "requested", "consumer")
-    assert alice.client.post("/api/auth/become-developer").json() == first.json()
+    assert ask().json() == first.json()
+    wordy = ask('{"reason": "Two speech models."}')
+    assert wordy.json() == first.json()
+    assert services.latest_request_of(alice).reason == "Two speech models."
+    misspelt = ask('{"reasons": "x"}')
+    assert problem_code(misspelt) == (422, "validation_failed")
+    assert "Did you mean “reason”?" in misspelt.json()["errors"][0]["detail"]
     settings.DEVELOPER_APPROVAL = "automatic"
-    assert alice.client.post("/api/auth/become-developer").json()["status"] == "granted"
+    assert ask().json()["status"] == "granted"
     assert alice.client.get("/api/auth/me").json()["role"] == "developer"
 
 

@@ -28,7 +28,9 @@ class Caller:
         self.client = make_client(authorization=f"Bearer {pair.access}")
 
     def __call__(self, method, path, body=None):
-        data = {} if body is None else {"data": json.dumps(body), "content_type": "application/json"}
+        data = {} if method == "get" else {"content_type": "application/json"}
+        if body is not None:
+            data["data"] = json.dumps(body)
         return getattr(self.client, method)(f"/api/organizations{path}", **data)
 
 
@@ -105,6 +107,7 @@ def test_leaving_and_handing_over(organization, owner):
     place = Membership.objects.get(organization=organization, user=heir.user)
     assert owner("post", f"{base}/transfer", {"member_id": place.public_id}).json()["role"] == "admin"
     assert heir("get", base).json()["role"] == "owner"
+    assert owner("post", f"{base}/leave", {"force": True}).status_code == 422
     assert owner("post", f"{base}/leave").status_code == 204
     assert heir("post", f"{base}/transfer", {"member_id": encode("mbr", uuid7())}).status_code == 422
 

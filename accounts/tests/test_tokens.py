@@ -5,16 +5,19 @@ import json
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import jwt
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.db.models import Q
 
 from accounts import services
 from accounts.errors import LoginFailed, RefreshTokenInvalid, RefreshTokenReused, TokenExpired, TokenInvalid
 from accounts.models import RefreshFamily, RefreshToken, User
 from accounts.tests.factories import later, mails_to, make_user
+from common.clock import now
 from common.ids import encode, uuid7
 from common.problems import Problem
 
@@ -361,3 +364,22 @@ def test_signing_up_twice_at_once_makes_one_account():
 
     assert at_once(8, register) == [None] * 8
     assert User.objects.count() == 1
+
+
+def test_what_is_asked_at_every_guess_and_refresh_reads_an_index():
+    user = make_user()
+    pairs = [sign_in(user) for _ in range(3)]
+    RefreshFamily.objects.bulk_create(RefreshFamily(user=user, client=f"{n:064}") for n in range(2000))
+    family = RefreshFamily.objects.filter(client=ALICE).order_by("id").first()
+    at = now()
+    RefreshToken.objects.bulk_create(
+        RefreshToken(family=family, digest=uuid7().bytes * 2, used_at=at, expires_at=at + timedelta(days=n % 30 + 1))
+        for n in range(2000)
+    )
+    rotate(pairs[0].refresh)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE accounts_refreshfamily; ANALYZE accounts_refreshtoken")
+    known = RefreshFamily.objects.filter(Q(revoked_at=None) | Q(reason="logout"), user=user, client=MALLORY)
+    assert "refresh_family_of_client" in known.explain()
+    assert "refresh_token_sealed" in RefreshToken.objects.filter(family=family).exclude(sealed=None).explain()
+    assert "refresh_token_by_end" in RefreshToken.objects.filter(expires_at__lt=at).explain()

@@ -17,9 +17,10 @@ from django.test import Client
 
 from accounts.models import Organization, User
 from accounts.services import find_bearer, open_family
-from accounts.tests.factories import PASSWORD, make_client, make_user
+from accounts.tests.factories import PASSWORD, later, make_client, make_user
 from apikeys.models import APIKey
-from common.policy import Actor
+from common import clock
+from common.policy import FRESH, Actor
 from config import staff as table
 from config.staff import ACTS, GROUPS, permissions_of, sync_groups
 from config.tests.test_admin import list_of
@@ -250,7 +251,7 @@ def guarded(settings: Any) -> SimpleNamespace:
 def let_it_age(client: Client) -> None:
     session = client.session
     for record in session["account_authentication_methods"]:
-        record["at"] -= table.FRESH_SECONDS + 1
+        record["at"] -= FRESH.total_seconds() + 1
     session.save()
 
 
@@ -267,7 +268,7 @@ def test_staff_without_a_second_factor_are_sent_to_set_one_up(settings: Any):
     user.refresh_from_db()
     assert user.session_version == 1
     caller, _token = find_bearer(open_family(user=user, client="test").access)
-    assert not Actor(user=caller).may("marketplace.view_aimodel")
+    assert not Actor(user=caller, factor_at=clock.now()).may("marketplace.view_aimodel")
     settings.STAFF_REQUIRES_MFA = False
     assert client.get("/admin/").status_code == 200
 
@@ -276,7 +277,7 @@ def test_staff_who_logged_in_with_it_may_look_and_act(guarded: SimpleNamespace):
     assert guarded.client.get("/admin/").status_code == 200
     person = make_user()
     assert "1 person" in act(guarded, User, "grant_developer_role", person)
-    assert Actor(user=guarded.user).may("marketplace.view_aimodel")
+    assert Actor(user=guarded.user, factor_at=clock.now()).may("marketplace.view_aimodel")
 
 
 def test_a_session_that_never_showed_it_sees_nothing(guarded: SimpleNamespace):
@@ -304,3 +305,43 @@ def test_an_act_asks_for_it_again_and_is_done_then(guarded: SimpleNamespace):
     assert "1 person may publish now." in page.content.decode()
     person.refresh_from_db()
     assert person.role == "developer"
+
+
+# --- The same factor in the API ---
+
+
+def publish(client: Client, ai_model: AIModel) -> tuple[int, str]:
+    answer = client.post(f"/api/models/{ai_model.public_id}/publish", {}, content_type="application/json")
+    return answer.status_code, answer.json().get("code", "")
+
+
+def test_a_program_acts_for_staff_by_a_factor_that_it_showed_lately(guarded: SimpleNamespace):
+    first, second = make_model(status="in_review"), make_model(status="in_review")
+    guarded.user.authenticator_set.get(type="totp").delete()
+    secret = generate_totp_secret()
+    TOTP.activate(guarded.user, secret)  # a code works once, and the one of this half minute is used
+    body = {"email": guarded.user.email, "password": PASSWORD, "code": code_of(secret)}
+    pair = make_client().post("/api/auth/login", body, content_type="application/json").json()
+    program = make_client(authorization=f"Bearer {pair['access']}")
+    assert publish(program, first) == (200, "")
+    with later("16 minutes"):
+        fresh = make_client().post("/api/auth/refresh", {"refresh": pair["refresh"]}, content_type="application/json")
+        program = make_client(authorization=f"Bearer {fresh.json()['access']}")
+        assert publish(program, second) == (403, "second_factor_stale")
+        assert program.get(f"/api/models/{second.public_id}").status_code == 200, "to look, having shown it is enough"
+
+
+def test_a_program_that_never_showed_it_is_nobody_in_particular(guarded: SimpleNamespace):
+    draft = make_model(status="in_review")
+    program = bearer(guarded.user)
+    assert program.get(f"/api/models/{draft.public_id}").status_code == 404
+    assert publish(program, draft) == (403, "second_factor_stale")
+    endpoint = program.put(f"/api/models/{draft.public_id}/endpoint", {}, content_type="application/json")
+    assert (endpoint.status_code, endpoint.json()["code"]) == (403, "second_factor_stale")
+
+
+def test_a_session_acts_in_the_api_as_it_does_in_the_administration(guarded: SimpleNamespace):
+    first, second = make_model(status="in_review"), make_model(status="in_review")
+    assert publish(guarded.client, first) == (200, "")
+    let_it_age(guarded.client)
+    assert publish(guarded.client, second) == (403, "second_factor_stale")

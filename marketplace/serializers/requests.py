@@ -160,10 +160,6 @@ class VersionIn(Serializer):
     changelog = CharField(max_length=5_000, required=False, allow_blank=True, default="")
 
 
-class Nothing(Serializer):
-    """A body without fields."""
-
-
 class PriceLimitField(CharField):
     """Nano-units of a decimal in a query."""
 

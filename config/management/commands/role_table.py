@@ -52,7 +52,7 @@ to it by the next one. Groups that the operator makes are left alone. What a gro
 everything else is not there. Staff are made, changed and helped by superusers alone.
 
 Where `STAFF_REQUIRES_MFA` is on, as it is outside the embedded run, staff without a second factor have no permission
-at all, and an act in the administration wants the factor shown within the past quarter of an hour.
+at all, and an act, there or by the API, wants the factor shown within the past quarter of an hour.
 
 """
 
