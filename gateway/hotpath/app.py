@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.http import QueryDict
 from django.urls import resolve
 
 from accounts.services import find_bearer, resolve_actor
@@ -41,6 +42,7 @@ from common.problems import (
     document,
     openai_envelope,
 )
+from common.rest import Query, read_query
 from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
 from gateway.hotpath.call import Gateway
 from gateway.hotpath.orm import run_in_django
@@ -110,6 +112,7 @@ class Exchange:
         self._receive, self._send = receive, send
         self._path: str = scope["path"]
         self._method: str = scope["method"]
+        self._query: bytes = scope.get("query_string", b"")
         self._headers = read_headers(scope["headers"])
         self._address = connection_address(scope, self._headers)
         self._began = time.perf_counter()
@@ -162,6 +165,8 @@ class Exchange:
         gateway = await running_gateway()
         caller = self._caller = await self._authenticate(gateway)
         self._rates = await gateway.check_rate(caller.buckets)
+        if self._query and not self._is_v1:  # there clients add their own, such as an `api-version`
+            read_query(Query, QueryDict(self._query))
         raw = await self._read_body()
         body = parse_body(raw) if len(raw) <= PARSED_ASIDE_BYTES else await asyncio.to_thread(parse_body, raw)
         listing = await gateway.find_listing(self._model_name(body), caller)

@@ -45,6 +45,7 @@ class Request:
     method: str = "POST"
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     content_type: str = "application/json"
+    query: bytes = b""
     stalls: bool = False
     status: int = 0
     answered: dict[str, str] = field(default_factory=dict)
@@ -63,7 +64,7 @@ class Request:
             "type": "http",
             "method": self.method,
             "path": self.path,
-            "query_string": b"",
+            "query_string": self.query,
             "headers": headers,
             "client": ("127.0.0.1", 1),
         }
