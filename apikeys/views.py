@@ -54,7 +54,7 @@ EVENT_WORDS = {
     "key.changed": gettext_lazy("Changed"),
     "key.rotated": gettext_lazy("Rotated"),
     "key.revoked": gettext_lazy("Revoked"),
-    "key.leaked": gettext_lazy("Found in public, and revoked"),
+    "key.leaked": gettext_lazy("Found in public"),
 }
 LIMIT_WORDS = {
     "key": gettext_lazy("Spend limit of this key"),

@@ -53,7 +53,12 @@ SABOTAGES = (
         "    if not is_new:\n        raise ReportReplayed()\n",
         "",
     ),
-    Sabotage("a leak that nobody is told of", "apikeys/services/leaks.py", "        _tell(key, partner, place)\n", ""),
+    Sabotage(
+        "a leak that nobody is told of",
+        "apikeys/services/leaks.py",
+        "        _tell(key, partner, place, is_old_secret=not is_current)\n",
+        "",
+    ),
 )
 
 

@@ -114,9 +114,15 @@ def _end(leak: Leak, partner: str) -> bool:
             target=key,
             organization_id=key.organization_id,
             subject_user_id=key.user_id,
-            after={"partner": partner, "found_at": place, "kind": mask(leak.type)[:60], "key": str(key)},
+            after={
+                "partner": partner,
+                "found_at": place,
+                "kind": mask(leak.type)[:60],
+                "key": str(key),
+                "is_revoked": is_current,
+            },
         )
-        _tell(key, partner, place)
+        _tell(key, partner, place, is_old_secret=not is_current)
     return True
 
 
@@ -126,7 +132,8 @@ def _place(url: str) -> str:
     return mask(url) if parts is not None and parts.scheme in ("http", "https") else ""
 
 
-def _tell(key: APIKey, partner: str, place: str) -> None:
+def _tell(key: APIKey, partner: str, place: str, *, is_old_secret: bool) -> None:
+    """No alarm: whoever has the secret is in no account by it."""
     last = key.last_used_at
     notify(
         to=key.user.email,
@@ -138,10 +145,11 @@ def _tell(key: APIKey, partner: str, place: str) -> None:
             "key": str(key),
             "organization": key.organization.name,
             "found_at": place,
+            "is_old_secret": is_old_secret,
             "last_used": "" if last is None else f"{last.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
             "client": key.last_used_client,
             "address": key.last_used_address,
-            "url": settings.SITE_URL + reverse("keys"),
+            "url": settings.SITE_URL + (reverse("key", kwargs={"id": key.id}) if is_old_secret else reverse("keys")),
         },
         recipient=key.user,
     )

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.test import Client
 
+from accounts.tests.factories import mails_to
 from apikeys import services
 from apikeys.errors import KeyRevoked
 from apikeys.models import APIKey, LeakReport
@@ -101,6 +102,22 @@ def test_the_secret_before_a_rotation_ends_alone(partner):
     with pytest.raises(Problem):
         services.verify_key(old, address="", at=clock.now())
     services.verify_key(new, address="", at=clock.now())
+    assert AuditEvent.objects.get(action="key.leaked").after["is_revoked"] is False
+    [message] = mails_to(key.user.email)
+    assert "An old secret of your key" in message.subject
+    assert "the present one works on" in message.body
+    assert key.public_id in message.body
+    assert "revoked" not in message.body
+
+
+def test_the_mail_says_what_is_not_concerned(partner):
+    key, secret = make_key()
+    partner.send(leak(secret))
+    [message] = mails_to(key.user.email)
+    for text in (message.body, message.alternatives[0].content):
+        assert "your password and your sessions are not concerned" in text
+        assert "We revoked the key at once" in text
+        assert secret not in text
 
 
 def forged(secret, partner):
