@@ -95,7 +95,7 @@ def preferences(request: HttpRequest) -> HttpResponse:
         return render(request, "config/preferences.html", context, status=422 if form.is_bound else 200)
     if "time_zone" in form.changed_data:
         zone = form.cleaned_data["time_zone"]
-        accounts.update_organization(organization=actor.organization, name=actor.organization.name, time_zone=zone)
+        accounts.update_organization(organization=actor.organization, time_zone=zone)
     changed = [str(form.fields[name].label) for name in form.changed_data]
     if changed:
         messages.success(request, _("Saved: %(names)s.") % {"names": get_text_list(changed, _("and"))})

@@ -162,7 +162,7 @@ def test_pages_follow_each_other_without_a_gap(shop):
         assert second.context["newest"]
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, "/api/audit-events"])
 def test_a_long_list_costs_no_more_queries_than_a_short_one(shop, path):
     organization, owner, _admin, _member = shop
     client = visitor(owner, organization)

@@ -63,7 +63,13 @@ def close_account(*, user: User) -> datetime:
     for key in user.api_keys.filter(revoked_at=None):
         key.revoked_at = at
         key.save(update_fields=["revoked_at", "updated_at"])
-        record("key.revoked", target=key, organization_id=key.organization_id, after={"reason": "account_closed"})
+        record(
+            "key.revoked",
+            target=key,
+            organization_id=key.organization_id,
+            subject_user_id=user.pk,
+            after={"reason": "account_closed"},
+        )
     for place in Membership.objects.of_user(user):
         if place.organization.personal_owner_id is not None:
             continue

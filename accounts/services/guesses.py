@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from allauth.account.models import EmailAddress
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from accounts.services.addresses import find_owner
 from accounts.services.digests import digest
 from accounts.services.known_devices import current_device
 from common import limiter
@@ -44,7 +44,7 @@ def begin_guess(*, email: str) -> Guess:
     that two addresses belong together.
     """
     email = email.strip().lower()
-    owner = _owner_of(email)
+    owner = find_owner(email)
     device = current_device().key_for(owner)
     if owner is not None and device is not None:
         return Guess((_take(_of_device(owner, device)),))
@@ -61,13 +61,6 @@ def begin_guess_at(user: User) -> Guess:
     if not guess.counts:
         raise _refusal(HOUR // AT_ONCE)
     return guess
-
-
-def _owner_of(email: str) -> User | None:
-    """As `find_owner`, with the same two queries whoever it is."""
-    proved = EmailAddress.objects.filter(email=email, verified=True).select_related("user").first()
-    signed_up = User.objects.filter(email=email).first()
-    return proved.user if proved is not None else signed_up
 
 
 def _bucket(subject: str) -> Bucket:

@@ -15,9 +15,11 @@ from django.utils.text import slugify
 
 from accounts.models import Budget, Membership, Organization, User
 from accounts.services.budgets import current_budgets, set_spend_limit
+from accounts.services.rights import lock_organization
 from common import limiter
 from common.ids import decode
 from common.problems import FieldError, NotFound, RateLimited, ValidationFailed
+from observability.services import changes as changes_between
 from observability.services import record
 
 MAX_SLUG = 40
@@ -112,26 +114,23 @@ def resolve_actor(user: User, organization_id: str | None) -> tuple[Organization
 
 
 @transaction.atomic
-def update_organization(*, organization: Organization, name: str, time_zone: str) -> None:
-    """Change the name and the zone of reports. Spend limits keep the zone they were set in until they are set again.
+def update_organization(*, organization: Organization, name: str | None = None, time_zone: str | None = None) -> None:
+    """Change the name or the zone of reports; None leaves it as it is. Spend limits keep the zone they were set in
+    until they are set again.
 
-    Raises ValidationFailed when the zone is unknown here or to the database.
+    Raises ValidationFailed when the zone is unknown here or to the database, and NotFound (it is closed).
     """
-    _check_time_zone(time_zone)
-    wanted = {"name": name, "time_zone": time_zone}
-    before = {field: getattr(organization, field) for field in wanted}
-    changed = {field for field in wanted if before[field] != wanted[field]}
-    if not changed:
-        return
-    organization.name, organization.time_zone = name, time_zone
-    organization.save(update_fields=["name", "time_zone", "updated_at"])
-    record(
-        "organization.changed",
-        target=organization,
-        organization_id=organization.pk,
-        before={field: before[field] for field in changed},
-        after={field: wanted[field] for field in changed},
-    )
+    if time_zone is not None:
+        _check_time_zone(time_zone)
+    row = lock_organization(organization)  # what somebody else changed meanwhile stays
+    was = {"name": row.name, "time_zone": row.time_zone}
+    given = {"name": name, "time_zone": time_zone}
+    wanted = was | {field: value for field, value in given.items() if value is not None}
+    organization.name, organization.time_zone = wanted["name"], wanted["time_zone"]
+    before, after = changes_between(was, wanted)
+    if after:
+        organization.save(update_fields=[*after, "updated_at"])
+        record("organization.changed", target=organization, organization_id=organization.pk, before=before, after=after)
 
 
 @transaction.atomic
@@ -156,11 +155,7 @@ def limit_spending(*, organization: Organization, limit_nano: int | None, window
 @transaction.atomic
 def change_organization(*, organization: Organization, changes: Mapping[str, Any]) -> None:
     """What `changes` names of name, time_zone and spend_limit: `limit_nano` and `window`, or None to lift it."""
-    update_organization(
-        organization=organization,
-        name=changes.get("name", organization.name),
-        time_zone=changes.get("time_zone", organization.time_zone),
-    )
+    update_organization(organization=organization, name=changes.get("name"), time_zone=changes.get("time_zone"))
     if "spend_limit" in changes:
         limit_spending(organization=organization, **(changes["spend_limit"] or {"limit_nano": None}))
 

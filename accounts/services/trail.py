@@ -11,12 +11,12 @@ from allauth.account import signals as account
 from allauth.mfa import signals as mfa
 from allauth.socialaccount import signals as social
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
-from django.db.models import Q
 from django.dispatch import receiver
 from django.http import HttpRequest
 
 from accounts.models import User
 from accounts.services import mails
+from accounts.services.addresses import find_owner
 from accounts.services.events import record_about
 from accounts.services.logins import tell_of_new_device
 from accounts.services.sessions import forget_session, keep_session
@@ -26,9 +26,8 @@ from observability.services import record
 def record_failed_login(*, email: str = "", user: User | None = None, reason: str) -> None:
     """A wrong password or code. For an unknown address as well, with the same work and without the address: people
     type passwords into that field. reason: `password` or `second_factor`."""
-    if user is None:  # one query, whoever it finds
-        theirs = Q(email=email) | Q(emailaddress__email=email, emailaddress__verified=True)
-        user = User.objects.filter(theirs).order_by("-emailaddress__verified", "id").first()
+    if user is None:
+        user = find_owner(email)
     record(
         "account.login_failed",
         target_type="user",

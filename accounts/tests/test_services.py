@@ -40,6 +40,7 @@ from common import clock
 from common.ids import encode
 from common.problems import NotFound, RateLimited, ValidationFailed
 from notifications.models import Message
+from observability.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
 VERIFY = EmailCode.Purpose.VERIFY_EMAIL
@@ -478,6 +479,18 @@ def test_the_time_zone_of_an_organization_is_a_real_one():
         with pytest.raises(ValidationFailed) as refused:
             services.update_organization(organization=organization, name="New", time_zone=zone)
         assert refused.value.errors[0]["pointer"] == "/time_zone"
+
+
+def test_a_change_leaves_what_somebody_else_changed_meanwhile():
+    organization = make_organization(name="Old")
+    seen_before = Organization.objects.get(pk=organization.pk)
+    services.update_organization(organization=organization, name="New")
+    services.update_organization(organization=seen_before, time_zone="Europe/Berlin")
+    organization.refresh_from_db()
+    assert (organization.name, organization.time_zone) == ("New", "Europe/Berlin")
+    assert seen_before.name == "New"
+    event = AuditEvent.objects.filter(action="organization.changed").order_by("-id").first()
+    assert (event.before, event.after) == ({"time_zone": "UTC"}, {"time_zone": "Europe/Berlin"})
 
 
 def test_the_profile_names_only_ones_own_keys_in_force():

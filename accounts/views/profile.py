@@ -28,11 +28,8 @@ def profile(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         services.update_profile(user=actor.user, name=form.cleaned_data["name"])
         if may_change:
-            services.update_organization(
-                organization=actor.organization,
-                name=form.cleaned_data["organization_name"],
-                time_zone=actor.organization.time_zone,
-            )
+            name = form.cleaned_data["organization_name"]
+            services.update_organization(organization=actor.organization, name=name)
         messages.success(request, _("Your profile is saved."))
         return redirect("profile")
     status = 422 if form.is_bound else 200
