@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
@@ -12,6 +14,9 @@ from django.utils.translation import gettext_lazy as _
 
 from common.ids import encode, uuid7
 from marketplace.querysets import PUBLIC_STATUSES, AIModelQuerySet, PriceQuerySet, VersionQuerySet
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 SEMVER = r"^(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})$"
 MEASURED_DAYS = 90  # of availability
@@ -134,6 +139,10 @@ class AIModel(models.Model):
     @property
     def is_public(self) -> bool:
         return self.status in PUBLIC_STATUSES
+
+    def has_page_for(self, organization_id: UUID) -> bool:
+        """Whether people of this organization find its page: everybody those of public models, its own the others."""
+        return self.is_public or self.publisher_id == organization_id
 
     @property
     def rating(self) -> float:

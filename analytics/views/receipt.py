@@ -34,7 +34,7 @@ def request_page(request: HttpRequest, id: UUID) -> HttpResponse:
     context = {
         "call": call,
         "name": f"{call.publisher.slug}/{call.ai_model.slug}",
-        "is_listed": call.ai_model.is_public or call.publisher_id == organization.id,
+        "is_listed": call.ai_model.has_page_for(organization.id),
         "is_running": call.state == Invocation.State.STARTED,
         "has_failed": (call.http_status or 0) >= 400,
         "problem": REGISTRY.get(call.error_code),
