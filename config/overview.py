@@ -42,6 +42,7 @@ from common.ids import encode
 from common.policy import Actor, actor_of
 from config.preferences import remember
 from gateway.models import Invocation
+from gateway.services.echo import ECHO_ID
 from marketplace.models import MIN_SAMPLES, AIModel
 
 DAYS = 14  # of the small lines
@@ -99,7 +100,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "limit": Limit(tightest, budget_words(tightest)) if tightest and tightest.limit else None,
         "speed": speed(organization, Period(month, now, zone)),
         "min_samples": MIN_SAMPLES,
-        "rows": model_rows(models, in_month, buckets, today, days),
+        "rows": model_rows(models, organization, in_month, buckets, today, days),
         "concerns": sorted(concerns, key=lambda concern: concern.tone),
         "latest": page_of(listed(made(organization, period)), size=LATEST_CALLS).calls,
         "has_demo_calls": any(row["is_made_up"] for row in in_month),
@@ -212,6 +213,7 @@ def speed(organization: Organization, period: Period) -> dict[str, Any]:
 
 def model_rows(
     models: Iterable[AIModel],
+    organization: Organization,
     in_month: Sequence[Mapping[str, Any]],
     buckets: Sequence[Mapping[str, Any]],
     today: datetime,
@@ -230,6 +232,7 @@ def model_rows(
             {
                 "ai_model": ai_model,
                 "ref": encode("mdl", ai_model.id),
+                "has_page": ai_model.has_page_for(organization.id),
                 "calls_today": summed(row for row in own if row["start"] >= today)["calls"],
                 "figures": figures,
                 "by_day": calls,
@@ -281,11 +284,13 @@ def models_failing(models: Iterable[AIModel], organization: Organization) -> lis
     """Models called lately that cannot be called any more, will go, or fail often."""
     found = []
     for ai_model in models:
+        if ai_model.id == ECHO_ID:  # in no catalogue, and always there
+            continue
         name = f"{ai_model.publisher.slug}/{ai_model.slug}"
         measurement = getattr(ai_model, "measurement", None)
         uptime = measurement.recent_uptime_bp if measurement else None
-        is_hidden = not ai_model.is_public and ai_model.publisher_id != organization.id
-        if is_hidden or not ai_model.is_callable:
+        has_page = ai_model.has_page_for(organization.id)
+        if not has_page or not ai_model.is_callable:
             tone, text = "bad", _("%(model)s cannot be called at the moment.")
         elif ai_model.status == AIModel.Status.DEPRECATED:
             tone, text = "warn", _("%(model)s is deprecated: its publisher will take it away.")
@@ -293,8 +298,10 @@ def models_failing(models: Iterable[AIModel], organization: Organization) -> lis
             tone, text = "warn", _("%(model)s failed often in the last three days.")
         else:
             continue
-        href = reverse("model", args=[ai_model.publisher.slug, ai_model.slug])
-        found.append(Concern(tone, text % {"model": name}, href, _("See the model")))
+        href, link = f"{reverse('requests')}?model={encode('mdl', ai_model.id)}", _("See the requests")
+        if has_page:
+            href, link = reverse("model", args=[ai_model.publisher.slug, ai_model.slug]), _("See the model")
+        found.append(Concern(tone, text % {"model": name}, href, link))
     return found
 
 

@@ -19,6 +19,8 @@ from apikeys.tests.factories import make_key
 from common import clock
 from common.money import NANO
 from config.tests.test_pages import Page
+from gateway.models import Invocation
+from gateway.services.echo import ECHO_ID, ensure_echo
 from gateway.tests.factories import make_call, make_endpoint
 from marketplace import services as marketplace
 from marketplace.models import MIN_SAMPLES, AIModel, Measurement
@@ -127,7 +129,7 @@ def test_streamed_answers_tell_the_time_to_the_first_token(browser, ada):
 def test_the_month_is_the_organizations(browser, ada):
     """What is still October in Honolulu is November in UTC."""
     organization = ada.personal_organization
-    accounts.update_organization(organization=organization, name="Ada", time_zone="Pacific/Honolulu")
+    accounts.update_organization(organization=organization, time_zone="Pacific/Honolulu")
     ai_model = make_callable()
     month = clock.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     make_call_at(month + timedelta(hours=1), ai_model, organization=organization, cost_nano=NANO)
@@ -220,3 +222,24 @@ def test_the_page_takes_the_same_queries_for_few_and_many(browser, ada):
     add(12)
     assert count() == few
     assert few <= 25
+
+
+def test_what_has_no_page_is_not_linked(browser, ada):
+    """The built-in model of test keys, of which nothing is wrong; and a model that its publisher withdrew."""
+    ensure_echo()
+    echo = AIModel.objects.get(pk=ECHO_ID)
+    call(echo, ada, mode="test")
+    assert FINE in text_of(browser)
+    withdrawn = make_callable(name="Withdrawn")
+    call(withdrawn, ada)
+    AIModel.objects.filter(pk=withdrawn.pk).update(status=AIModel.Status.ARCHIVED)
+    html = browser.get("/").content.decode()
+    assert "Echo</b>" in html
+    assert "Withdrawn</b>" in html
+    addresses = re.findall(r'href="(/[^"#]*)', html)
+    assert not [address for address in addresses if address.startswith("/models/")]
+    assert f"/requests?model={withdrawn.public_id}" in addresses
+    assert browser.get(f"/requests?model={withdrawn.public_id}").status_code == 200
+    for made in Invocation.objects.all():
+        page = browser.get(f"/requests/{made.public_id}").content.decode()
+        assert not re.findall(r'href="/models/[^"]+"', page)
