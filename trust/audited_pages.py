@@ -1,0 +1,203 @@
+"""What people change on the pages, each once, as T42 wants to see it recorded."""
+
+from __future__ import annotations
+
+import re
+
+from allauth.mfa.models import Authenticator
+
+from accounts import services as accounts
+from accounts.models import Membership, Organization, User
+from tests.pages.visitor import Visitor, one_time_code
+from trust import world
+from trust.audited import Deeds
+from trust.audited_api import NEW_PASSWORD, code_in, invitation_token
+
+
+def walk(deeds: Deeds) -> None:
+    _sign_in(deeds)
+    _passwords(deeds)
+    _addresses(deeds)
+    _second_factors(deeds)
+    _account(deeds)
+    _organizations(deeds)
+    _keys(deeds)
+
+
+def _mailed(deeds: Deeds, email: str, path: str) -> str:
+    """The link to `path` in the newest mail to an address."""
+    found = re.search(rf"({path}\S+)", deeds.mail_to(email))
+    link = found[1] if found else ""
+    deeds.secrets.add(link.removeprefix(path))
+    return link
+
+
+def _sign_in(deeds: Deeds) -> None:
+    email = world.new_address()
+    visitor = Visitor(deeds.web.url)
+    deeds.page(
+        visitor,
+        "account_signup",
+        act="account.registered",
+        says="after",
+        by=email,
+        email=email,
+        password1=world.PASSWORD,
+        name="Ada",
+    )
+    code = code_in(deeds.mail_to(email))
+    verified = {"act": "account.email_verified", "says": "after", "by": email}
+    deeds.page(visitor, "account_email_verification_sent", code=code, **verified)
+    visitor = Visitor(deeds.web.url, email=email, password=world.PASSWORD)
+    entered = {"act": "account.logged_in", "says": "after", "by": email}
+    deeds.page(visitor, "account_login", login=email, password=world.PASSWORD, **entered)
+    deeds.press(visitor, "account_logout", act="account.logged_out", by=email)
+    visitor = Visitor(deeds.web.url)
+    visitor.submit("/accounts/login/code/", email=email)
+    login_code = code_in(deeds.mail_to(email))
+    deeds.page(visitor, "account_confirm_login_code", code=login_code, **entered)
+    deeds.secrets |= {code, login_code}
+
+
+def _passwords(deeds: Deeds) -> None:
+    person = deeds.person()
+    email = person.user.email
+    answer = deeds.page(
+        person.browser,
+        "account_change_password",
+        act="account.password_changed",
+        by=person.user,
+        oldpassword=world.PASSWORD,
+        password1=NEW_PASSWORD,
+        password2=NEW_PASSWORD,
+    )
+    assert answer.status == 302
+    warned = Visitor(deeds.web.url)
+    link = _mailed(deeds, email, "/accounts/not-me/")
+    deeds.press(warned, "not-me", at=link, act="account.alarm_raised", says="after", by=person.user)
+    link = _mailed(deeds, email, "/accounts/password/reset/key/")
+    form = warned.get(warned.get(link).headers["location"])
+    answer = warned.fill(form, password1=world.PASSWORD, password2=world.PASSWORD)
+    deeds.look("POST account_reset_password_from_key", answer, act="account.password_reset", says="", by=person.user)
+    person = deeds.person()
+    person.user.set_unusable_password()
+    person.user.save()
+    visitor = Visitor(deeds.web.url)
+    visitor.submit("/accounts/login/code/", email=person.user.email)
+    visitor.submit("/accounts/login/code/confirm/", code=code_in(deeds.mail_to(person.user.email)))
+    fields = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    deeds.page(visitor, "account_set_password", act="account.password_changed", by=person.user, **fields)
+
+
+def _addresses(deeds: Deeds) -> None:
+    person, second = deeds.person(), world.new_address()
+    user, page = person.user, "account_email"
+    added = {"act": "account.email_added", "says": "after", "by": user}
+    deeds.send(person.browser, "/accounts/email/", email=second, action_add="")  # stored when it is proved
+    deeds.page(person.browser, "account_email_verification_sent", code=code_in(deeds.mail_to(second)), **added)
+    changed = {"act": "account.email_changed", "says": "before after", "by": user}
+    deeds.press(person.browser, page, email=second, action_primary="", **changed)
+    removed = {"act": "account.email_removed", "says": "before", "by": user}
+    deeds.press(person.browser, page, email=user.email, action_remove="", **removed)
+
+
+def _second_factors(deeds: Deeds) -> None:
+    person = deeds.person()
+    user, browser = person.user, person.browser
+    shown = browser.get("/accounts/2fa/totp/activate/")
+    found = re.search(r"\b[A-Z2-7]{32}\b", shown.text)
+    secret = found[0] if found else ""
+    answer = browser.fill(shown, code=one_time_code(secret))
+    deeds.look("POST mfa_activate_totp", answer, act="account.factor_added", says="after", by=user)
+    deeds.press(browser, "mfa_generate_recovery_codes", act="account.factor_changed", says="after", by=user)
+    codes = list(dict.fromkeys(re.findall(r"\b\d{8}\b", browser.get("/accounts/2fa/recovery-codes/").text)))
+    deeds.secrets |= {secret, *codes}
+    again = Visitor(deeds.web.url, email=user.email, password=world.PASSWORD)
+    again.log_in()
+    entered = {"act": "account.logged_in", "says": "after", "by": user}
+    deeds.page(again, "mfa_authenticate", code=codes[0], **entered)
+    removed = {"act": "account.factor_removed", "says": "before", "by": user}
+    deeds.press(browser, "mfa_deactivate_totp", **removed)
+    person = deeds.person()
+    browser = person.browser
+    credential = {"clientExtensionResults": {"credProps": {"rk": True}}}
+    passkey = Authenticator.objects.create(
+        user=person.user, type=Authenticator.Type.WEBAUTHN, data={"name": "Phone", "credential": credential}
+    )
+    removed["by"] = person.user
+    deeds.press(browser, "mfa_remove_webauthn", passkey.pk, **removed)
+
+
+def _account(deeds: Deeds) -> None:
+    person = deeds.person()
+    user, browser = person.user, person.browser
+    changed = {"act": "account.changed", "says": "before after", "by": user}
+    deeds.page(browser, "profile", name="Countess", **changed)
+    asked = {"act": "developer.requested", "says": "after", "by": user}
+    deeds.page(browser, "developer", reason="A model of the weather.", **asked)
+    other = Visitor(deeds.web.url, email=user.email, password=world.PASSWORD)
+    other.log_in()
+    row = next(one for one in accounts.list_sign_ins(user=user, session_key=None) if one.kind == "program")
+    ended = {"act": "account.session_ended", "says": "before", "by": user}
+    deeds.press(browser, "sessions", end=str(row.id), **ended)
+    deeds.press(browser, "sessions", act="account.sessions_ended", says="after", by=user)
+    browser.confirm()
+    deeds.press(browser, "account-export", act="account.exported", by=user)
+    zone = {"act": "organization.changed", "says": "before after", "by": user}
+    deeds.page(browser, "preferences", time_zone="Europe/Lisbon", **zone)
+    deeds.page(browser, "account-delete", email=user.email, act="account.closed", by=user)
+    link = _mailed(deeds, user.email, "/accounts/reopen/")
+    deeds.press(Visitor(deeds.web.url), "reopen", at=link, act="account.reopened", by=user)
+
+
+def _organizations(deeds: Deeds) -> None:
+    owner, other, third = deeds.person(), deeds.person(), deeds.person()
+    mine, browser = owner.user, owner.browser
+
+    def facts(act: str, says: str, by: User = mine) -> dict[str, object]:
+        return {"act": f"organization.{act}", "says": says, "by": by}
+
+    deeds.page(browser, "organization-new", name="Ours", **facts("created", "after"))
+    organization = Organization.objects.filter(memberships__user=mine, personal_owner=None).get()
+    deeds.page(browser, "organization", name="Ours too", **facts("changed", "before after"))
+    limit = {"act": "limit", "amount": "5", "window": "month"}
+    answer = deeds.send(browser, "/settings/organization", **limit)
+    deeds.look("POST organization", answer, act="organization.limit_changed", says="after", by=mine)
+    deeds.page(browser, "members", email=other.user.email, role="member", **facts("member_invited", "after"))
+    invitation = organization.invitations.get()
+    deeds.press(browser, "invitation-change", invitation.pk, **facts("invitation_resent", "after"))
+    token = invitation_token(deeds, other)
+    path = f"/invitations/{token}"
+    joined = facts("member_joined", "after", other.user)
+    deeds.press(other.browser, "invitation", at=path, **joined)
+    browser.submit("/settings/members", email=third.user.email, role="member")
+    answer = deeds.send(third.browser, f"/invitations/{invitation_token(deeds, third)}", act="decline")
+    deeds.look("POST invitation", answer, act="organization.invitation_declined", says="after", by=third.user)
+    place = Membership.objects.get(organization=organization, user=other.user)
+    deeds.page(browser, "member", place.pk, role="admin", **facts("role_changed", "before after"))
+    gone = accounts.add_member(organization=organization, user=third.user, role="member")
+    deeds.press(browser, "member-remove", gone.pk, **facts("member_removed", "before"))
+    handed = facts("ownership_transferred", "before after")
+    deeds.page(browser, "members-transfer", member=str(place.pk), **handed)
+    deeds.press(browser, "members-leave", **facts("member_left", "before"))
+    deeds.press(other.browser, "organization-close", **facts("closed", "", other.user))
+
+
+def _keys(deeds: Deeds) -> None:
+    person = deeds.person()
+    user, browser = person.user, person.browser
+    made = deeds.page(browser, "keys", name="till", at="/keys?new", act="key.created", says="after", by=user)
+    _remember_keys(deeds, made.text)
+    key = user.api_keys.get()
+    changed = {"act": "key.changed", "says": "before after", "by": user}
+    deeds.page(browser, "key", key.pk, name="register", **changed)
+    rotated = {"act": "key.rotated", "says": "before after", "by": user}
+    answer = deeds.page(browser, "key-rotate", key.pk, overlap_seconds="0", **rotated)
+    _remember_keys(deeds, answer.text)
+    deeds.press(browser, "key-revoke", key.pk, act="key.revoked", says="before", by=user)
+
+
+def _remember_keys(deeds: Deeds, html: str) -> None:
+    shown = set(re.findall(r"\bagr_(?:live|test)_[0-9A-Za-z]{38}\b", html))
+    deeds.context.expect(len(shown) == 1, f"{len(shown)} keys are shown after one was made")
+    deeds.secrets |= shown
