@@ -12,13 +12,15 @@ from structlog.types import EventDict, Processor
 # What identifies a leaked value is kept, what makes it usable is not.
 _SECRETS = re.compile(
     r"\b(agr_(?:live|test|rt)_)[\w-]{6,}"  # our keys and refresh tokens
-    r"|\b(eyJ)[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"  # JSON Web Tokens
+    r"|\b(eyJ)[\w-]{8,}[.:][\w-]+(?:[.:][\w-]*)?"  # JSON Web Tokens, and what signs links in mails
     r"|\b((?:sk|rk|pk|whsec)_)[0-9A-Za-z_+/=]{8,}"  # payment processors' and webhooks'
+    r"|\b(sk-)[\w-]{16,}"  # of many providers of models
     r"|\b((?:Bearer|Basic) +)[^\s,;'\"]{12,}"
     r"|(://[^\s/:@]*:)[^\s/@]+(?=@)",  # a password in an address
     re.IGNORECASE,
 )
 _SECRET_NAMES = re.compile(r"authorization|password|passwd|secret|cookie|api[-_]?key|token$|pepper", re.IGNORECASE)
+_FAULT_OF_A_TOKEN = re.compile(r"Forbidden \(([\w ]+)")
 HIDDEN = "[hidden]"
 
 
@@ -55,6 +57,17 @@ def _drop_framework_objects(_logger: Any, _method: str, event: EventDict) -> Eve
     """Django hands its loggers the request itself, whose text holds the query string."""
     event.pop("request", None)
     event.pop("status_code", None)
+    return event
+
+
+def _shorten_refusals(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """What Django says of a request that it refuses repeats its address, its host or where it came from: the link of
+    a mail among them. The kind is kept, and of a form token what is wrong with it."""
+    logger = str(event.get("logger", ""))
+    if logger.startswith("django.security."):
+        fault = _FAULT_OF_A_TOKEN.match(str(event["event"]))
+        event["event"] = f"Refused: {logger.removeprefix('django.security.')}. {fault[1] if fault else ''}".strip()
+        event.pop("exc_info", None)
     return event
 
 
@@ -103,6 +116,7 @@ def config(log_format: str, level: str) -> dict[str, Any]:
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": _BEFORE,
                 "processors": [
+                    _shorten_refusals,
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                     _drop_framework_objects,
                     structlog.processors.format_exc_info,

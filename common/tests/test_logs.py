@@ -21,6 +21,9 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.c2lnbmF0dXJlc2lnbmF0dXJl"
         (f"token={TOKEN};", "token=eyJ[hidden];"),
         ("Authorization: Bearer abcdefghijklmnop", "Authorization: Bearer [hidden]"),
         ("whsec_" + "QUJDREVGR0g=" * 2, "whsec_[hidden]"),
+        ("eyJ1c2VyIjoiMDEi:1xVZJk:c2lnbmF0dXJl-x2 was sent", "eyJ[hidden] was sent"),
+        ("sk-proj-" + "aB3-" * 8, "sk-[hidden]"),
+        ("a risk-averse-and-careful-person", "a risk-averse-and-careful-person"),
         ("redis://user:hunter2@cache:6379/0", "redis://user:[hidden]@cache:6379/0"),
         ("postgres://agorai@localhost/agorai", "postgres://agorai@localhost/agorai"),
         ("Bearer of good news, agr_live_ alone", "Bearer of good news, agr_live_ alone"),
@@ -65,6 +68,37 @@ def written():
         return stream.getvalue()
 
     return log
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "arguments", "said"),
+    [
+        ("csrf", "Forbidden (%s): %s", ("CSRF cookie not set.", "/accounts/reopen/t0k3n"), "CSRF cookie not set"),
+        (
+            "csrf",
+            "Forbidden (%s): %s",
+            ("Origin checking failed - t0k3n does not match any trusted origins.", "/"),
+            "Origin checking failed",
+        ),
+        ("DisallowedHost", "Invalid HTTP_HOST header: 't0k3n'. You may need to add 't0k3n'", (), ""),
+        ("DisallowedRedirect", "Unsafe redirect to 't0k3n'", (), ""),
+    ],
+)
+def test_what_django_refuses_is_not_repeated(written, kind, message, arguments, said):
+    def act(logger):
+        try:
+            raise ValueError("t0k3n")
+        except ValueError as error:
+            record = logger.makeRecord(
+                f"django.security.{kind}", 30, "", 0, message, arguments, (type(error), error, error.__traceback__)
+            )
+            logger.handle(record)
+
+    for log_format in ("json", "console"):
+        text = written(log_format, act)
+        assert f"Refused: {kind}." in text
+        assert said in text
+        assert "t0k3n" not in text
 
 
 def test_machines_get_one_json_object_a_line(written):
