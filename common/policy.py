@@ -26,6 +26,7 @@ from common import clock
 from common.ids import encode
 from common.problems import (
     DeveloperRequired,
+    InvalidCredentials,
     MissingScope,
     NotAuthenticated,
     NotFound,
@@ -312,14 +313,18 @@ def resolve_actor(request: Any) -> Actor:
         factor_at = factor_shown_at(request) if user.is_staff else None
         return Actor(user=user, organization=organization, role=role, factor_at=factor_at)
     key = cast(KeyLike, auth)
-    own = encode("org", key.organization_id)
-    if wanted is not None and wanted != own:
-        raise PermissionDeniedProblem(f"This key acts for another organization than {ORGANIZATION_HEADER} names.")
+    require_own_organization(key.organization_id, wanted)
     try:
-        organization, role = resolver(user, own)
+        organization, role = resolver(user, encode("org", key.organization_id))
     except Problem as problem:
-        raise PermissionDeniedProblem("The person who made this key is no longer in its organization.") from problem
+        raise InvalidCredentials("The person who made this key is no longer in its organization.") from problem
     return Actor(user=user, organization=organization, role=role, scopes=key.effective_scopes(role), key=key)
+
+
+def require_own_organization(organization_id: UUID, wanted: str | None) -> None:
+    """A key acts for its own organization alone. wanted: the header. Raises PermissionDeniedProblem for another."""
+    if wanted and wanted != encode("org", organization_id):
+        raise PermissionDeniedProblem(f"This key acts for another organization than {ORGANIZATION_HEADER} names.")
 
 
 def _of_session(request: Any, resolver: ActorResolver) -> tuple[Any, str]:

@@ -61,7 +61,7 @@ def verify_key(secret: str, *, address: str, at: datetime) -> APIKey:
     if key.is_expired(at):
         raise KeyExpired()
     if not key.user.is_active or key.organization.closed_at is not None:
-        raise InvalidCredentials("The person or the organization that this key belongs to is no longer active.")
+        raise InvalidCredentials("The person or the organization that this key belongs to is no longer there.")
     if key.allowed_ips and not _is_within(address, key.allowed_ips):
         raise IPNotAllowed()
     return key

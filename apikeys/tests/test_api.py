@@ -247,7 +247,7 @@ def test_scopes_and_the_role_of_the_moment_decide(alice):
     assert Caller(secret).get("/api/keys").status_code == 200
     bob.memberships.filter(organization=alice.organization).delete()
     gone = Caller(secret).get("/api/keys")
-    assert (gone.status_code, gone.json()["code"]) == (403, "permission_denied")
+    assert (gone.status_code, gone.json()["code"]) == (401, "invalid_credentials")
 
 
 def test_a_key_cannot_make_a_wider_one(alice):

@@ -12,6 +12,7 @@ from common import ids, policy
 from common.policy import ANONYMOUS, ANY, Actor, Policy, enforce, find_policy
 from common.problems import (
     DeveloperRequired,
+    InvalidCredentials,
     MissingScope,
     NotAuthenticated,
     NotFound,
@@ -224,7 +225,7 @@ class TestActor:
             policy.resolve_actor(self.request(auth=Key(), organization=ids.encode("org", OTHER)))
 
     def test_a_key_dies_with_its_creators_membership(self):
-        with pytest.raises(PermissionDeniedProblem, match="no longer"):
+        with pytest.raises(InvalidCredentials, match="no longer"):
             policy.resolve_actor(self.request(auth=Key(organization_id=OTHER)))
 
     def test_nobody_is_anonymous(self):

@@ -27,10 +27,12 @@ from common.ids import decode, encode, uuid7
 from common.jsonsafe import UnsafeJSON, loads
 from common.limiter import Decision, headers_of
 from common.limits import bucket_of_network
+from common.policy import require_own_organization
 from common.problems import (
     CONTENT_TYPE,
     BadRequestProblem,
     InternalError,
+    InvalidCredentials,
     InvalidJSON,
     MethodNotAllowed,
     NotAuthenticated,
@@ -184,8 +186,8 @@ class Exchange:
     async def _authenticate(self, gateway: Gateway) -> Caller:
         """The caller behind an API key, or under `/api` also behind an access token."""
         secret = self._credential()
+        organization = self._headers.get(b"agorai-organization", b"").decode("latin-1") or None
         if secret.startswith("eyJ") and not self._is_v1:
-            organization = self._headers.get(b"agorai-organization", b"").decode("latin-1") or None
             return await gateway.snapshots.caller_of_person(await run_in_django(_actor_ids, secret, organization))
         caller = await gateway.snapshots.caller_of_key(tuple(candidate_digests(secret)))
         now = time.monotonic()
@@ -193,12 +195,15 @@ class Exchange:
             raise KeyUnknown()
         if caller.is_revoked:
             raise KeyRevoked()
+        if caller.is_orphaned:
+            raise InvalidCredentials("The person or the organization that this key belongs to is no longer there.")
         if caller.overlap_ends is not None and caller.overlap_ends <= now:
             raise KeyRevoked("This secret was replaced by a rotation, and the time of overlap has ended.")
         if caller.expires is not None and caller.expires <= now:
             raise KeyExpired()
         if not caller.may_come_from(self._address):
             raise IPNotAllowed()
+        require_own_organization(caller.organization_id, organization)
         gateway.note_use(caller, self._address, self._headers.get(b"user-agent", b"").decode("latin-1"))
         return caller
 

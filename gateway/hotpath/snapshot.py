@@ -90,6 +90,7 @@ class Caller:
     buckets: tuple[Bucket, ...] = ()  # the key's or person's, and the organization's
     budget_ids: tuple[UUID, ...] = ()
     is_revoked: bool = False
+    is_orphaned: bool = False  # its person is no longer there or in the organization, or that is closed
     expires: float | None = None
     overlap_ends: float | None = None  # the secret that was used is the one before a rotation
 
@@ -166,7 +167,8 @@ BUDGET = 'SELECT id, subject_kind, purpose, ends_at, "limit", spent, held FROM a
 KEY = """
 SELECT k.id, k.organization_id, k.user_id, k.mode, k.permissions, k.allowed_models, k.allowed_ips, k.rate_limit, m.role,
        o.rate_limit AS organization_limit,
-       k.revoked_at IS NOT NULL OR NOT u.is_active OR o.closed_at IS NOT NULL OR m.role IS NULL AS is_revoked,
+       k.revoked_at IS NOT NULL AS is_revoked,
+       NOT u.is_active OR o.closed_at IS NOT NULL OR m.role IS NULL AS is_orphaned,
        extract(epoch FROM k.expires_at - clock_now())::float AS expires_in,
        CASE WHEN k.digest = ANY(%(digests)s) THEN NULL
             ELSE extract(epoch FROM k.overlap_until - clock_now())::float END AS overlap_in
@@ -245,6 +247,7 @@ class Snapshots:
             buckets=buckets_of_key(row["id"], row["rate_limit"], row["organization_id"], row["organization_limit"]),
             budget_ids=await self._budgets(row["organization_id"], row["id"]),
             is_revoked=row["is_revoked"],
+            is_orphaned=row["is_orphaned"],
             expires=None if row["expires_in"] is None else now + row["expires_in"],
             overlap_ends=None if row["overlap_in"] is None else now + row["overlap_in"],
         )

@@ -12,6 +12,7 @@ import pytest
 
 from accounts import services as accounts
 from accounts.models import Membership, User
+from accounts.tests.factories import make_client
 from apikeys import services as apikeys
 from apikeys.models import APIKey
 from apikeys.tests.factories import make_key, make_person
@@ -46,31 +47,46 @@ def team(path: str) -> SimpleNamespace:
 
 
 ENDS = {
-    "revoked": (lambda team: apikeys.revoke_key(key=team.key), 401),
-    "rotated": (lambda team: apikeys.rotate_key(key=team.key, overlap_seconds=0), 401),
-    "expired": (lambda team: APIKey.objects.filter(pk=team.key.pk).update(expires_at=clock.now()), 401),
-    "maker removed": (lambda team: accounts.remove_member(membership=team.place, by=team.owner), 401),
-    "maker left": (lambda team: accounts.leave_organization(organization=team.organization, user=team.maker), 401),
-    "maker deactivated": (lambda team: User.objects.filter(pk=team.maker.pk).update(is_active=False), 401),
-    "maker closed the account": (lambda team: accounts.close_account(user=team.maker), 401),
+    "revoked": (lambda team: apikeys.revoke_key(key=team.key), 401, "key_revoked"),
+    "rotated": (lambda team: apikeys.rotate_key(key=team.key, overlap_seconds=0), 401, "key_revoked"),
+    "expired": (lambda team: APIKey.objects.filter(pk=team.key.pk).update(expires_at=clock.now()), 401, "key_expired"),
+    "maker removed": (
+        lambda team: accounts.remove_member(membership=team.place, by=team.owner),
+        401,
+        "invalid_credentials",
+    ),
+    "maker left": (
+        lambda team: accounts.leave_organization(organization=team.organization, user=team.maker),
+        401,
+        "invalid_credentials",
+    ),
+    "maker deactivated": (
+        lambda team: User.objects.filter(pk=team.maker.pk).update(is_active=False),
+        401,
+        "invalid_credentials",
+    ),
+    "maker closed the account": (lambda team: accounts.close_account(user=team.maker), 401, "key_revoked"),
     "maker’s role changed": (
         lambda team: accounts.change_role(membership=team.place, role=Membership.Role.BILLING, by=team.owner),
         403,
+        "missing_scope",
     ),
     "organization closed": (
         lambda team: accounts.end_organization(organization=team.organization, at=clock.now()),
         401,
+        "invalid_credentials",
     ),
     "other addresses alone": (
         lambda team: apikeys.change_key(key=team.key, changes={"allowed_ips": ["203.0.113.0/24"]}),
         403,
+        "ip_not_allowed",
     ),
 }
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_whose_right_ends_is_refused_within_a_second(end: str, team: SimpleNamespace, path: str):
-    act, status = ENDS[end]
+    act, status, code = ENDS[end]
 
     async def scenario() -> Request:
         async with running_app() as app:
@@ -85,7 +101,21 @@ def test_whose_right_ends_is_refused_within_a_second(end: str, team: SimpleNames
                 assert began - ended <= WITHIN_SECONDS
                 await asyncio.sleep(0.02)
 
-    assert asyncio.run(scenario()).status == status
+    answer = asyncio.run(scenario())
+    assert (answer.status, answer.code) == (status, code)
+    in_rest = make_client(authorization=f"Bearer {team.secret}").get("/v1/models")
+    assert in_rest.status_code in (status, 200), "200: what the key may still do there"
+    assert status != 401 or in_rest.json()["error"]["code"] == code
+
+
+def test_a_key_acts_for_its_own_organization_alone(team: SimpleNamespace, path: str):
+    async def scenario() -> list[int]:
+        async with running_app() as app:
+            asked = [team.organization.public_id, team.owner.personal_organization.public_id, "org_x"]
+            headers = [[(b"agorai-organization", one.encode())] for one in asked]
+            return [(await Request(path, {"text": "x"}, team.secret, headers=one)(app)).status for one in headers]
+
+    assert asyncio.run(scenario()) == [200, 403, 403]
 
 
 def test_a_parameter_that_is_none_is_named(team: SimpleNamespace, path: str):
