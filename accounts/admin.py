@@ -190,6 +190,8 @@ class UserAdmin(StaffAdmin):
         fields = super().get_readonly_fields(request, obj)
         if obj is not None:
             fields = (*fields, "email")
+            if obj.closed_at is not None:  # its person alone opens it again
+                fields = (*fields, "is_active")
         if not request.user.is_superuser:
             fields = (*fields, "is_staff", "is_superuser", "groups", "user_permissions")
         return fields

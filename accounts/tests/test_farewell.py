@@ -168,3 +168,22 @@ def test_after_two_weeks_nothing_tells_who_it_was():
     assert (organization.name, organization.closed_at is not None) == ("Closed account", True)
     assert AuditEvent.objects.about(user.pk).filter(action="account.erased").exists()
     make_user(email=email)  # the address is free again
+
+
+def test_staff_do_not_open_what_somebody_closed():
+    """Neither within the two weeks, which are the person's, nor after them, when nobody is left to log in."""
+    client, user = make_client(), make_user()
+    client.force_login(make_user(is_staff=True, is_superuser=True))
+    address = f"/admin/accounts/user/{user.pk}/change/"
+    assert 'name="is_active"' in client.get(address).content.decode()
+    services.close_account(user=user)
+    assert 'name="is_active"' not in client.get(address).content.decode()
+    empty = {
+        f"{inline}-{count}_FORMS": 0
+        for inline in ("memberships", "emailaddress_set", "authenticator_set", "browser_sessions")
+        for count in ("TOTAL", "INITIAL")
+    }
+    answer = client.post(address, {"name": user.name, "is_active": "on", **empty})
+    assert answer.status_code == 302, answer.context["errors"]
+    user.refresh_from_db()
+    assert not user.is_active
