@@ -20,10 +20,6 @@ from accounts import services as accounts
 from accounts.models import User
 from common.ids import decode
 from common.policy import find_policy
-from common.sealing import open_sealed
-from notifications.adapters import Envelope
-from notifications.adapters.email import render
-from notifications.models import Message, payload_context
 from observability.models import AuditEvent
 from observability.services.words import ACTIONS
 from tests.pages.visitor import Answer as Page
@@ -76,23 +72,29 @@ EXCUSED = {
 def all_deeds() -> set[str]:
     """`METHOD name` of each address, `admin:app_model act` of the administration."""
     found = set(_staff_deeds())
-    for name, view in _views(get_resolver()):
+    for name, _pattern, view in addresses():
         if find_policy(name) is None:
             raise LookupError(f"{name} has no access policy")
         if name in ("admin:login", "admin:logout") or not name.startswith("admin:"):
-            found |= {f"{method} {name}" for method in _methods(view)}
+            found |= {f"{method} {name}" for method in methods_of(view)}
     return found
 
 
-def _views(resolver: URLResolver, namespace: str = "") -> Iterator[tuple[str, Any]]:
+def addresses() -> Iterator[tuple[str, str, Any]]:
+    """Name, pattern and view of every address."""
+    return _walk(get_resolver(), "/", "")
+
+
+def _walk(resolver: URLResolver, before: str, namespace: str) -> Iterator[tuple[str, str, Any]]:
     for entry in resolver.url_patterns:
         if isinstance(entry, URLResolver):
-            yield from _views(entry, f"{namespace}{entry.namespace}:" if entry.namespace else namespace)
+            inner = f"{namespace}{entry.namespace}:" if entry.namespace else namespace
+            yield from _walk(entry, before + str(entry.pattern), inner)
         elif isinstance(entry, URLPattern):
-            yield f"{namespace}{entry.name or entry.lookup_str}", entry.callback
+            yield f"{namespace}{entry.name or entry.lookup_str}", before + str(entry.pattern), entry.callback
 
 
-def _methods(view: Any) -> set[str]:
+def methods_of(view: Any) -> set[str]:
     """The methods by which a view changes something. One that does not say is taken to."""
     if (of_rest := getattr(view, "cls", None)) is not None:
         names = of_rest.http_method_names
@@ -236,14 +238,6 @@ class Deeds:
         for side in ("before", "after"):
             if side in says:
                 expect(bool(getattr(event, side)), f"{deed} does not record what was there {side}")
-
-    def mail_to(self, email: str) -> str:
-        """The text of the newest mail to an address, as it waits to be sent."""
-        row = Message.objects.filter(to_address=email).order_by("-id").first()
-        if row is None:
-            raise LookupError(f"there is no mail to {email}")
-        payload = json.loads(open_sealed(bytes(row.payload or b""), payload_context(row.id)))
-        return str(render(Envelope(row.id, row.kind, row.to_address, row.language, payload)).body)
 
     def finish(self) -> None:
         """What was left out; and whether a secret stands in what was written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from accounts import services as accounts
@@ -9,9 +10,13 @@ from accounts.models import User
 from apikeys import services as apikeys
 from apikeys.models import APIKey
 from common.ids import uuid7
+from common.sealing import open_sealed
 from gateway import services as gateway
 from marketplace import services as marketplace
 from marketplace.models import AIModel
+from notifications.adapters import Envelope
+from notifications.adapters.email import render
+from notifications.models import Message, payload_context
 from trust.ground import Ground
 
 PASSWORD = "correct horse battery staple 42"
@@ -26,6 +31,16 @@ def make_person(*, email: str | None = None, name: str = "Ada Lovelace", **field
         User.objects.filter(pk=user.pk).update(**fields)
         user.refresh_from_db()
     return user
+
+
+def make_people(count: int) -> list[str]:
+    """The addresses of people with the same password, which is hashed once."""
+    if not count:
+        return []
+    hashed = make_person().password
+    people = [accounts.open_account(email=new_address(), password=None, name="Nora") for _ in range(count)]
+    User.objects.filter(pk__in=[one.pk for one in people]).update(password=hashed)
+    return [one.email for one in people]
 
 
 def make_key(user: User, **values: Any) -> tuple[APIKey, str]:
@@ -51,6 +66,15 @@ def make_model(ground: Ground, *, name: str = "Mood", **values: Any) -> AIModel:
     marketplace.publish(ai_model=ai_model, by_staff=True)
     ai_model.refresh_from_db()
     return ai_model
+
+
+def newest_mail(email: str) -> str:
+    """The text of the newest mail to an address, as it waits to be sent."""
+    row = Message.objects.filter(to_address=email).order_by("-id").first()
+    if row is None:
+        raise LookupError(f"there is no mail to {email}")
+    payload = json.loads(open_sealed(bytes(row.payload or b""), payload_context(row.id)))
+    return str(render(Envelope(row.id, row.kind, row.to_address, row.language, payload)).body)
 
 
 def new_address() -> str:
