@@ -14,11 +14,12 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.converters import get_converters
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
+from drf_spectacular.plumbing import get_lib_doc_excludes
 
 from common.pagination import PageQuery
 from common.policy import ANY, Policy, find_policy
 from common.problems import CONTENT_TYPE, REGISTRY, Problem, speaks_openai
-from common.rest import Query
+from common.rest import Query, Serializer
 
 #: RFC 9110's words, where Python's own changed with its version.
 PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
@@ -115,6 +116,11 @@ class MoneyExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untype
 
 def typeid_schema(prefix: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"}
+
+
+def undocumented() -> list[type]:
+    """Bases whose docstring is for those who derive from them, and describes none of the shapes."""
+    return [*get_lib_doc_excludes(), Serializer]
 
 
 def page_schema(rows: Mapping[str, Any]) -> dict[str, Any]:

@@ -375,6 +375,7 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [{"url": "/"}],
     "SCHEMA_PATH_PREFIX": "/api",
     "COMPONENT_SPLIT_REQUEST": True,
+    "GET_LIB_DOC_EXCLUDES": "common.schema.undocumented",
     "ENUM_NAME_OVERRIDES": {
         "PlatformRole": ["consumer", "developer", "staff"],
         "OrganizationRole": ["owner", "admin", "developer", "billing", "member"],

@@ -14,7 +14,9 @@ from drf_spectacular.validation import validate_schema
 
 from common.policy import find_policy
 from common.problems import REGISTRY
+from common.rest import Serializer
 from common.schema import routes, security
+from observability.views import documents
 
 COMMITTED = Path(__file__).resolve().parent.parent / "docs" / "api" / "openapi.yaml"
 
@@ -65,6 +67,16 @@ def test_access_is_the_policys(generated):
 
     for path, method, operation in operations(generated):
         assert operation.get("security", []) == security(find_policy(names[path]), method.upper())
+
+
+def test_shapes_are_described_in_their_own_words(generated):
+    ours = " ".join((Serializer.__doc__ or "").split())
+    described = [
+        " ".join(shape.get("description", "").split()) for shape in generated["components"]["schemas"].values()
+    ]
+
+    assert any(described)
+    assert ours not in described
 
 
 def test_every_reference_leads_somewhere(generated):
