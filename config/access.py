@@ -102,7 +102,10 @@ ACCESS: dict[str, Policy] = {
     "api:model-submit": signed_in(write="models:write", **PUBLISHERS),
     "api:model-publish": signed_in(write="models:write", **PUBLISHERS),
     "api:model-deprecate": signed_in(write="models:write", **PUBLISHERS),
-    "api:model-endpoint": signed_in("models:write", "models:write", **PUBLISHERS),
+    # Its secret is for those who may publish, to look at too: as for keys, whose permission no other role covers.
+    "api:model-endpoint": signed_in(
+        "models:write", "models:write", roles_read=roles_with("models.publish"), **PUBLISHERS
+    ),
     "api:model-invoke": signed_in(write="models:invoke"),
     "api:requests": signed_in(RECEIPTS),
     "api:request": signed_in(RECEIPTS),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ def test_it_is_served_to_anyone(generated):
 
     assert response.status_code == 200
     assert response.json() == json.loads(json.dumps(generated))
+
+
+def test_all_who_ask_first_at_the_same_time_are_answered():
+    documents._make_schema.cache_clear()
+    with GENERATOR_STATS.silence(), ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _number: documents._schema(), range(4)))
+
+    assert len(set(answers)) == 1
 
 
 def test_every_operation_has_a_name_of_its_own_and_its_errors(generated):

@@ -144,6 +144,14 @@ def test_another_organization_sees_nothing(client, ai_model):
     assert "Authorization: Bearer $AGORAI_API_KEY" in words(client.get("/requests"))
 
 
+def test_a_filter_by_a_hidden_model_does_not_tell_its_name(client, organization, ai_model):
+    make_call(ai_model, organization=organization)
+    draft = make_model(name="Unheard of")
+    assert "unheard-of" not in words(client.get("/requests", {"model": draft.public_id}))
+    own = make_model(name="Unheard of", publisher=organization)
+    assert f"{organization.slug}/unheard-of" in words(client.get("/requests", {"model": own.public_id}))
+
+
 def test_the_log_is_for_people_who_signed_in():
     for path in ("/requests", f"/requests/{encode('req', uuid7())}"):
         answer = Client().get(path)

@@ -47,7 +47,10 @@ def requests_page(request: HttpRequest) -> HttpResponse:
         after=read_id("req", asked.get("after")),
         size=PAGE_SIZE,
     )
-    models = model_names({id for id, _code in recent} | ({selection.model} if selection.model else set()))
+    named = {id for id, _code in recent}
+    if selection.model and AIModel.objects.visible_to(organization).filter(pk=selection.model).exists():
+        named.add(selection.model)  # whoever asks for somebody's draft by its id is not told its name
+    models = model_names(named)
     codes = sorted({code for _id, code in recent if code} | ({selection.status} if selection.status else set()))
     is_new = not recent and not mine.exists()
     context = {

@@ -5,6 +5,7 @@ import base64
 import pytest
 from django.test import Client
 
+from accounts.services import add_member
 from apikeys.tests.factories import make_key, make_person
 from common.ids import encode
 from common.sealing import open_sealed
@@ -121,6 +122,17 @@ def test_others_may_not_touch_an_endpoint(ai_model):
     stranger = signed_in(make_person())
     assert put(stranger, ai_model).status_code == 403
     assert stranger.get(f"/api/models/{ai_model.public_id}/endpoint").status_code == 403
+
+
+@pytest.mark.parametrize(("role", "status"), [("admin", 200), ("developer", 200), ("billing", 403), ("member", 403)])
+def test_the_secret_of_an_endpoint_is_shown_to_those_who_may_publish(client, ai_model, role, status):
+    assert put(client, ai_model).status_code == 200
+    other = make_person()
+    add_member(organization=ai_model.publisher, user=other, role=role)
+    header = {"HTTP_AGORAI_ORGANIZATION": ai_model.publisher.public_id}
+    answer = signed_in(other).get(f"/api/models/{ai_model.public_id}/endpoint", **header)
+    assert answer.status_code == status
+    assert (b"whsec_" in answer.content) is (status == 200)
 
 
 def test_the_endpoint_of_a_hidden_model_is_as_missing_as_that_of_none(client):

@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from itertools import groupby
+from threading import Lock
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -32,9 +33,17 @@ def readyz(request: HttpRequest) -> HttpResponse:
     return JsonResponse(body, status=200 if is_ready else 503, headers={"Cache-Control": "no-store"})
 
 
-@cache
+_making = Lock()
+
+
 def _schema() -> bytes:
     """The same for everyone and for the life of the process."""
+    with _making:  # generators share what they know of the view they are at, so that two at once fail
+        return _make_schema()
+
+
+@cache
+def _make_schema() -> bytes:
     document = SchemaGenerator().get_schema(request=None, public=True)
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
