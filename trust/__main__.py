@@ -51,7 +51,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same trials (1)")
     parser.add_argument("--trials", default="fast", help="fast, full, or a number (fast)")
     parser.add_argument("--shard", default="1/1", help="make only the i-th of n parts of the trials, as 2/4")
-    parser.add_argument("--only", help="for sabotage: only the change of this name")
+    parser.add_argument("--only", action="append", help="for sabotage: only the change of this name; may be repeated")
     parser.add_argument("--until-red", action="store_true", help="stop at the first violation")
     parser.add_argument(
         "--timing",
@@ -142,7 +142,7 @@ def _sabotage(options: argparse.Namespace) -> int:
         (invariant, change)
         for invariant in _built(options.ids)
         for change in getattr(invariant.module(), "SABOTAGES", ())
-        if options.only in (None, change.name)
+        if options.only is None or change.name in options.only
     ]
     if not chosen:
         raise Failure("There is no such sabotage.")
