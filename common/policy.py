@@ -117,9 +117,6 @@ class Actor:
             raise SecondFactorStale()
         return True
 
-    def has_scope(self, scope: str) -> bool:
-        return self.user is not None and (self.scopes is None or scope in self.scopes)
-
 
 ANONYMOUS = Actor()
 

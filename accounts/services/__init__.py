@@ -2,7 +2,14 @@
 
 from accounts.services.addresses import clean_email, find_owner, is_verified, mark_verified
 from accounts.services.alarms import Alarm, find_alarm, raise_alarm
-from accounts.services.budgets import change_limit, current_budgets, ensure_credit, set_spend_limit, window_at
+from accounts.services.budgets import (
+    change_limit,
+    current_budgets,
+    ensure_credit,
+    set_spend_limit,
+    spend_limits_of,
+    window_at,
+)
 from accounts.services.closing import Obstacle, close_organization, end_organization, obstacles_to_closing
 from accounts.services.codes import claim_code, is_reset_token_of, issue_code
 from accounts.services.developers import (
@@ -57,7 +64,6 @@ from accounts.services.organizations import (
     limit_spending,
     resolve_actor,
     set_rate_limit,
-    spend_limits_of,
     start_organization,
     update_organization,
 )

@@ -100,6 +100,11 @@ def current_budgets(subject_ids: Iterable[UUID]) -> list[Budget]:
     return list(Budget.objects.filter(subject_id__in=ids).in_force(at).order_by("subject_id", "purpose", "id"))
 
 
+def spend_limits_of(ids: Iterable[UUID]) -> dict[UUID, Budget]:
+    """The own limit, in its present window, of each of these subjects that has one; by subject."""
+    return {budget.subject_id: budget for budget in current_budgets(ids) if budget.purpose == SPEND_LIMIT}
+
+
 def window_at(window: str, time_zone: str, at: datetime) -> tuple[datetime, datetime | None]:
     """The calendar window that holds `at`: [starts_at, ends_at), or without an end."""
     with connection.cursor() as cursor:

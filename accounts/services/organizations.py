@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -14,7 +14,7 @@ from django.db import DataError, IntegrityError, connection, transaction
 from django.utils.text import slugify
 
 from accounts.models import Budget, Membership, Organization, User
-from accounts.services.budgets import current_budgets, set_spend_limit
+from accounts.services.budgets import set_spend_limit, spend_limits_of
 from accounts.services.rights import lock_organization
 from common import limiter
 from common.ids import decode
@@ -158,12 +158,6 @@ def change_organization(*, organization: Organization, changes: Mapping[str, Any
     update_organization(organization=organization, name=changes.get("name"), time_zone=changes.get("time_zone"))
     if "spend_limit" in changes:
         limit_spending(organization=organization, **(changes["spend_limit"] or {"limit_nano": None}))
-
-
-def spend_limits_of(ids: Iterable[UUID]) -> dict[UUID, Budget]:
-    """The own limit, in its present window, of each of these organizations that has one; by organization."""
-    found = current_budgets(ids)
-    return {budget.subject_id: budget for budget in found if budget.purpose == Budget.Purpose.SPEND_LIMIT}
 
 
 def _check_time_zone(name: str) -> None:

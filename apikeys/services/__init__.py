@@ -1,5 +1,6 @@
 """What may be done with API keys: everything that other apps, pages, API and jobs call."""
 
+from accounts.services import spend_limits_of
 from apikeys.models import DEFAULT_PERMISSIONS, PERMISSIONS
 from apikeys.services.digests import (
     BASE62,
@@ -32,7 +33,6 @@ from apikeys.services.limits import (
     effective_limits,
     limits_of_key,
     limits_of_person,
-    spend_limits_of,
 )
 from apikeys.services.pruning import prune
 from apikeys.services.reminders import send_reminders

@@ -17,7 +17,6 @@ from accounts.models import Budget, Membership, Organization, User, role_may, ro
 from apikeys.errors import IPNotAllowed, KeyExpired, KeyNotActive, KeyRevoked, KeyTooWide, KeyUnknown
 from apikeys.models import DEFAULT_PERMISSIONS, PERMISSIONS, APIKey, scopes_of_role
 from apikeys.services.digests import candidate_digests, make_secret, stored, wrapped
-from apikeys.services.limits import spend_limits_of
 from apikeys.services.reminders import reminder_due
 from common import clock
 from common.clock import ClockNow
@@ -329,7 +328,7 @@ def _set_spend_limit(key: APIKey, limit: SpendLimit | None) -> None:
 
 def _facts(key: APIKey) -> dict[str, Any]:
     """What an event says of a key; never its secret."""
-    limit = spend_limits_of([key.pk]).get(key.pk)
+    limit = accounts.spend_limits_of([key.pk]).get(key.pk)
     names = ("name", "mode", "permissions", "expires_at", "allowed_models", "allowed_ips", "rate_limit")
     return {name: getattr(key, name) for name in names} | {
         "key": str(key),

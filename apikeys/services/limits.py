@@ -15,15 +15,6 @@ from common import clock, limiter
 from common.limits import bucket_of_organization, bucket_of_person, buckets_of_key
 
 
-def spend_limits_of(ids: Iterable[UUID]) -> dict[UUID, Budget]:
-    """The budget, in its present window, of each of these keys that has a spend limit; by key."""
-    return {
-        budget.subject_id: budget
-        for budget in accounts.current_budgets(ids)
-        if budget.purpose == Budget.Purpose.SPEND_LIMIT
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class EffectiveLimit:
     """The tightest of the limits that a key's calls must fit into. Amounts are nano-units.
