@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from random import Random
 
@@ -20,8 +22,9 @@ from trust.registry import Sabotage
 
 PROCESSES, CALLS, SPOOFS = 3, 100, 20
 LIMIT, SHARED_LIMIT = 10, 15  # a minute: of a key or a network, and of an organization
-TRIES = 5  # of a burst that took so long that it proves nothing
+TRIES = 3  # of a burst that took so long that it proves nothing
 DAY_US = 86_400_000_000
+PATIENT = "socket_timeout=20"  # this process may be kept waiting, and shall not count by itself
 
 SABOTAGES = (
     Sabotage(
@@ -89,20 +92,47 @@ def run(context: Context) -> Result:
     behind_proxy = ground.start_web(**limits, TRUSTED_PROXIES="1")
     path = f"/api/models/{world.make_model(ground).public_id}/invoke"
     call, read = Request("POST", path, {"text": "x"}), Request("GET", "/api/models")
-    for trial in context.each():
-        _exactly(context, webs, "calls of a model", call, keys=1, limit=LIMIT)
-        _exactly(context, webs, "requests to the API", read, keys=1, limit=LIMIT)
-        shared = trial.random.choice([call, read])
-        _exactly(context, webs, "requests with two keys of an organization", shared, keys=2, limit=SHARED_LIMIT)
-        for where in ("/api/auth/login", "/accounts/login/"):
-            _spoof(context, webs, where, trial.random, proxies=0)
-            _spoof(context, [behind_proxy], where, trial.random, proxies=1)
-        _cross_an_edge(context, trial.random)
-        _jump(context, trial.random)
+    pace = Pace()
+    with ThreadPoolExecutor(1) as aside:
+        for trial in context.each():
+            edge = aside.submit(
+                _cross_an_edge, context, Random(trial.random.getrandbits(64))
+            )  # which is mostly waiting
+            _exactly(context, pace, webs, "calls of a model", call, keys=1, limit=LIMIT)
+            _exactly(context, pace, webs, "requests to the API", read, keys=1, limit=LIMIT)
+            shared = trial.random.choice([call, read])
+            what = "requests with two keys of an organization"
+            _exactly(context, pace, webs, what, shared, keys=2, limit=SHARED_LIMIT)
+            edge.result()  # what follows clears the buckets
+            for where in ("/api/auth/login", "/accounts/login/"):
+                _spoof(context, pace, webs, where, trial.random, proxies=0)
+                _spoof(context, pace, [behind_proxy], where, trial.random, proxies=1)
+            _jump(context, trial.random)
+    pace.require()
     return context.result()
 
 
-def _exactly(context: Context, webs: list[Web], what: str, request: Request, *, keys: int, limit: int) -> None:
+def _alone(webs: list[Web]) -> int:
+    """How often a process had to count for itself, as it should when Redis keeps it waiting: then nothing is exact."""
+    logs = [web.log.read_bytes() for web in webs]
+    return sum(log.count(b"rate limits are local for a moment") + log.count(b"cache_away") for log in logs)
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many bursts were over before one more was admitted, rightly. The others cannot say how many exactly."""
+
+    fast: int = 0
+    slow: int = 0
+
+    def require(self) -> None:
+        if self.slow > self.fast:
+            raise RuntimeError(f"{self.slow} of {self.slow + self.fast} bursts took too long here to say anything.")
+
+
+def _exactly(
+    context: Context, pace: Pace, webs: list[Web], what: str, request: Request, *, keys: int, limit: int
+) -> None:
     """A hundred at once, over all processes, with fresh keys of a fresh organization."""
     from trust import world
 
@@ -114,22 +144,25 @@ def _exactly(context: Context, webs: list[Web], what: str, request: Request, *, 
             Request(request.method, webs[number % len(webs)].url + request.url, request.body, secrets[number % keys])
             for number in range(CALLS)
         ]
-        began = time.monotonic()
+        alone, began = _alone(webs), time.monotonic()
         statuses = [answer.status for answer in burst(calls)]
         seconds = time.monotonic() - began
+        if _alone(webs) > alone:
+            continue
         context.worst("burst_seconds", seconds)
         admitted = statuses.count(200)
         others = sorted(set(statuses) - {200, 429})
         context.expect(not others, f"of {CALLS} {what}, some are answered {others}")
         most = limit + int(seconds / step_seconds)
         context.expect(limit <= admitted <= most, f"of {CALLS} {what} at a limit of {limit}, {admitted} are admitted")
-        context.worst(f"admitted_at_a_limit_of_{limit}", admitted)
         if seconds < step_seconds:
+            context.worst(f"admitted_at_a_limit_of_{limit}", admitted)
+            pace.fast += 1
             return
-    raise RuntimeError(f"{CALLS} calls take longer than {step_seconds:g} s here; nothing can be said about limits.")
+    pace.slow += 1
 
 
-def _spoof(context: Context, webs: list[Web], where: str, random: Random, *, proxies: int) -> None:
+def _spoof(context: Context, pace: Pace, webs: list[Web], where: str, random: Random, *, proxies: int) -> None:
     """Who claims to be many is one. What is counted is a try to log in; a proxy of ours appends who asked it."""
     ground = context.ground
 
@@ -159,11 +192,11 @@ def _spoof(context: Context, webs: list[Web], where: str, random: Random, *, pro
         context.expect(bool(honest), f"a try at {where} is not counted")
         with ground.redis() as client:
             client.delete(*honest, "limit:none")
-        began = time.monotonic()
+        alone, began = _alone(webs), time.monotonic()
         statuses = tries([dict(_claims(random)) for _ in range(SPOOFS)])
         seconds = time.monotonic() - began
         strange = buckets() - honest
-        if is_page and len(strange) == 1:
+        if _alone(webs) > alone or (is_page and len(strange) == 1):
             continue  # a new window of the clock began meanwhile, which is another bucket
         context.expect(not strange, f"a forged address made a bucket: {sorted(strange)[:3]}")
         admitted = sum(status != 429 for status in statuses)
@@ -172,8 +205,9 @@ def _spoof(context: Context, webs: list[Web], where: str, random: Random, *, pro
             LIMIT <= admitted <= most, f"of {SPOOFS} tries at {where} with forged addresses, {admitted} are admitted"
         )
         if seconds < step_seconds:
+            pace.fast += 1
             return
-    raise RuntimeError(f"{SPOOFS} requests take longer than {step_seconds:g} s here.")
+    pace.slow += 1
 
 
 def _claims(random: Random) -> Iterator[tuple[str, str]]:
@@ -210,14 +244,16 @@ def _cross_an_edge(context: Context, random: Random) -> None:
     limit = random.choice([10, 20, 40])
     size = random.choice([limit, limit // 2])
     bucket = Bucket(f"trust-edge:{random.getrandbits(64)}", limit, period, size)
-    limiter = Limiter(context.ground.redis_url)
+    limiter = Limiter(f"{context.ground.redis_url}&{PATIENT}")
     limiter.check(Bucket("trust-warm", 1))
     with context.ground.redis() as client:
         seconds, micros = client.time()
-    time.sleep(period - (seconds + micros / 1_000_000) % period - 0.1 * random.random() + period)
+    time.sleep((period - (seconds + micros / 1_000_000) - 0.1 * random.random()) % period)
     until = time.monotonic() + 0.4
     admitted: list[tuple[float, float]] = []
-    while (before := time.monotonic()) < until:
+    tried = 0
+    while (before := time.monotonic()) < until or tried < 2 * size:
+        tried += 1
         if limiter.check(bucket).allowed:
             admitted.append((before, time.monotonic()))
     limiter.close()
@@ -235,7 +271,7 @@ def _jump(context: Context, random: Random) -> None:
     """The clock of Redis jumps. All it knows of a bucket is one instant, so moving that is moving the clock."""
     from common.limiter import Bucket, Limiter
 
-    limiter = Limiter(context.ground.redis_url)
+    limiter = Limiter(f"{context.ground.redis_url}&{PATIENT}")
     for direction in (-1, 1):
         size = random.randint(2, 20)
         bucket = Bucket(f"trust-jump:{random.getrandbits(64)}", size, 600)
