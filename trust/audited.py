@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,6 +127,18 @@ def _staff_deeds() -> Iterator[str]:
 # --- Doing them ---
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The event that a deed must leave. says: which of before and after it tells.
+
+    by: the actor, by their address where they had no account before; None: nobody whom the site knows.
+    """
+
+    act: str
+    says: str = ""
+    by: User | str | None = None
+
+
 class Person:
     """Somebody with an account, at a browser and with a program."""
 
@@ -169,10 +182,10 @@ class Deeds:
         says: str = "",
         by: User | str | None = None,
     ) -> Answer:
-        """By a program. says: which of before and after the event tells. by: the actor, where it is not `who`."""
+        """By a program. act, says, by: of a Trace; by: where it is not `who`."""
         client = Client(self.web.url) if who is None else who.api
         answer = client(method, reverse(name, args=args), body)
-        self.look(f"{method} {name}", answer, act=act, says=says, by=who.user if who is not None else by)
+        self.look(f"{method} {name}", answer, Trace(act, says, who.user if who is not None else by))
         return answer
 
     def page(
@@ -181,15 +194,13 @@ class Deeds:
         name: str,
         /,
         *args: Any,
-        act: str,
-        says: str = "",
-        by: User | str | None,
+        leaves: Trace,
         at: str = "",
         **fields: str,
     ) -> Page:
         """The form of a page with these fields, the rest of it as it stands there."""
         answer = visitor.submit(at or reverse(name, args=args), **fields)
-        self.look(f"POST {name}", answer, act=act, says=says, by=by)
+        self.look(f"POST {name}", answer, leaves)
         return answer
 
     def press(
@@ -198,15 +209,13 @@ class Deeds:
         name: str,
         /,
         *args: Any,
-        act: str,
-        says: str = "",
-        by: User | str | None,
+        leaves: Trace,
         at: str = "",
         **fields: str,
     ) -> Page:
         """A form of nothing but buttons and hidden fields."""
         answer = self.send(visitor, at or reverse(name, args=args), **fields)
-        self.look(f"POST {name}", answer, act=act, says=says, by=by)
+        self.look(f"POST {name}", answer, leaves)
         return answer
 
     @staticmethod
@@ -216,8 +225,8 @@ class Deeds:
             token = token or re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', visitor.get(page).text)
         return visitor.send("POST", path, {"csrfmiddlewaretoken": token[1] if token else "", **fields})
 
-    def look(self, deed: str, answer: Answer | Page, *, act: str, says: str, by: User | str | None) -> None:
-        """by: the actor, by their address where they had no account before; None: nobody whom the site knows."""
+    def look(self, deed: str, answer: Answer | Page, leaves: Trace) -> None:
+        act, by = leaves.act, leaves.by
         self.done.add(deed)
         expect = self.context.expect
         if not expect(answer.status < 400, f"{deed} is answered {answer.status} {answer.body[-300:]!r}"):
@@ -227,16 +236,16 @@ class Deeds:
         for event in events:
             expect(event.action in ACTIONS, f"{event.action} has no words")
             expect(event.seq > 0 and bool(event.address), f"{deed} leaves an event without number or address")
-        event = next((event for event in events if event.action == act), None)
-        if not expect(event is not None, f"{deed} does not record {act}, but {acts}") or event is None:
+        if not expect(act in acts, f"{deed} does not record {act}, but {acts}"):
             return
+        event = next(event for event in events if event.action == act)
         if isinstance(by, str):
             by = User.objects.get(email=by)
         actor = by.pk if by is not None else None
         expect(event.actor_user_id == actor, f"{deed} records as actor {event.actor_user_id}, not {actor}")
         expect(bool(event.target_type) and event.target_id is not None, f"{deed} records no target")
         for side in ("before", "after"):
-            if side in says:
+            if side in leaves.says:
                 expect(bool(getattr(event, side)), f"{deed} does not record what was there {side}")
 
     def finish(self) -> None:

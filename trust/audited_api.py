@@ -13,7 +13,7 @@ from accounts.services import codes
 from common.clock import now
 from common.ids import decode
 from trust import world
-from trust.audited import Deeds, Person
+from trust.audited import Deeds, Person, Trace
 from trust.http import Client
 
 DRAFT = {
@@ -134,7 +134,7 @@ def _keys(deeds: Deeds, partner: Any) -> None:
         "Github-Public-Key-Signature": partner.sign(raw),
     }
     answer = Client(deeds.web.url)("POST", "/api/keys/leaks", raw=raw, **headers)
-    deeds.look("POST api:key-leaks", answer, act="key.leaked", says="after", by=None)
+    deeds.look("POST api:key-leaks", answer, Trace("key.leaked", "after"))
 
 
 def _models(deeds: Deeds) -> None:

@@ -17,7 +17,7 @@ from marketplace.models import AIModel
 from notifications.models import Message
 from notifications.services import notify
 from trust import world
-from trust.audited import Deeds, Person
+from trust.audited import Deeds, Person, Trace
 
 
 class Desk:
@@ -35,7 +35,7 @@ class Desk:
         name = _name(type(row))
         shown = self.staff.browser.get(reverse(f"{name}_change", args=[row.pk]))
         answer = self.staff.browser.fill(shown, **fields)
-        self.deeds.look(f"{name} change", answer, act=act, says=says, by=self.staff.user)
+        self.deeds.look(f"{name} change", answer, Trace(act, says, self.staff.user))
 
     def delete(self, row: Model) -> None:
         self._send(type(row), "delete", {"post": "yes"}, row, act="staff.deleted", says="before")
@@ -45,13 +45,13 @@ class Desk:
         name = _name(type(row))
         fields = {"action": action, "_selected_action": str(row.pk), **fields}
         answer = self.deeds.send(self.staff.browser, reverse(f"{name}_changelist"), **fields)
-        self.deeds.look(f"{name} {action}", answer, act=act, says=says, by=self.staff.user)
+        self.deeds.look(f"{name} {action}", answer, Trace(act, says, self.staff.user))
 
     def _send(self, model: type[Model], page: str, fields: dict[str, Any], *rows: Model, act: str, says: str) -> None:
         name = _name(model)
         path = reverse(f"{name}_{page}", args=[row.pk for row in rows])
         answer = self.deeds.send(self.staff.browser, path, **fields)
-        self.deeds.look(f"{name} {page}", answer, act=act, says=says, by=self.staff.user)
+        self.deeds.look(f"{name} {page}", answer, Trace(act, says, self.staff.user))
 
 
 def _name(model: type[Model]) -> str:
@@ -82,7 +82,7 @@ def _people(deeds: Deeds, desk: Desk) -> None:
             for kind in ("TOTAL", "INITIAL")
         },
     )
-    deeds.look("admin:accounts_user change", answer, act="staff.changed", says="before after", by=desk.staff.user)
+    deeds.look("admin:accounts_user change", answer, Trace("staff.changed", "before after", desk.staff.user))
     person.refresh_from_db()
     deeds.context.expect(person.is_staff, "staff could not make somebody staff")
     person = deeds.person().user
