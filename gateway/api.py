@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apikeys import services as apikeys
+from apikeys.models import APIKey
 from billing.services import ensure_account
 from common.limiter import Bucket
 from common.pagination import page_response
@@ -21,7 +22,7 @@ from gateway.errors import EndpointRefused, GatewayElsewhere, ModelNotFound, Rec
 from gateway.models import Endpoint, Invocation
 from gateway.serializers import EndpointIn, EndpointOut, LimitsOut, ReceiptOut, RequestQuery, openai_model
 from gateway.services import set_endpoint
-from gateway.services.echo import ECHO_SLUG
+from gateway.services.echo import ECHO_ID, ECHO_SLUG
 from marketplace.models import AIModel
 from marketplace.services import SEE_ALL, find_model, require_publisher
 
@@ -120,9 +121,17 @@ class Limits(APIView):
 
 
 def openai_models(actor: Any) -> Any:
-    """The published models that can be called under `/v1`."""
-    published = AIModel.objects.published().filter(is_callable=True)
-    return published.filter(versions__endpoint__protocol=Endpoint.Protocol.OPENAI).distinct().detailed()
+    """The published models that the caller can call under `/v1`: with a key those that it is for."""
+    found = AIModel.objects.published().filter(is_callable=True)
+    if actor.key is not None and actor.key.allowed_models:
+        found = found.filter(pk__in=actor.key.allowed_models)
+    if _is_test(actor):
+        found = found.filter(test_enabled=True)
+    return found.filter(versions__endpoint__protocol=Endpoint.Protocol.OPENAI).distinct().detailed()
+
+
+def _is_test(actor: Any) -> bool:
+    return actor.key is not None and actor.key.mode == APIKey.Mode.TEST
 
 
 class OpenAIModels(APIView):
@@ -132,7 +141,7 @@ class OpenAIModels(APIView):
     def get(self, request: Request) -> Response:
         rows = openai_models(self.actor).order_by("-id")[:MAX_LISTED]
         data = [openai_model(row) for row in rows]
-        if self.actor.key is not None and self.actor.key.mode == "test":
+        if _is_test(self.actor) and ECHO_ID in (self.actor.key.allowed_models or [ECHO_ID]):
             data.insert(0, {"id": ECHO_SLUG, "object": "model", "created": 0, "owned_by": ECHO_SLUG.partition("/")[0]})
         return Response({"object": "list", "data": data})
 

@@ -11,6 +11,7 @@ from common.ids import encode
 from common.sealing import open_sealed
 from gateway.models import Endpoint, Rule
 from gateway.tests.factories import make_call, make_endpoint
+from marketplace.models import AIModel
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model
 
@@ -220,6 +221,28 @@ def test_models_that_speak_openai_are_listed(publisher, ai_model):
     missing = Client().get("/v1/models/nobody/nothing", **key)
     assert missing.status_code == 404
     assert missing.json()["error"]["code"] == "model_not_found"
+
+
+def test_a_key_lists_the_models_that_it_is_for(publisher, ai_model):
+    others = [make_model(publisher=publisher.personal_organization, status="published") for _ in range(2)]
+    AIModel.objects.filter(pk=others[0].pk).update(test_enabled=True)
+    for one in (ai_model, *others):
+        make_endpoint(one)
+    slugs = [f"{one.publisher.slug}/{one.slug}" for one in (ai_model, *others)]
+
+    def listed(**values):
+        key = with_key(user=publisher, **values)
+        key.pop("key")
+        found = {one["id"] for one in Client().get("/v1/models", **key).json()["data"]}
+        assert found - {"agorai/echo"} == {
+            slug for slug in slugs if Client().get(f"/v1/models/{slug}", **key).status_code == 200
+        }
+        return found
+
+    assert listed() == set(slugs)
+    assert listed(allowed_models=[ai_model.public_id]) == {slugs[0]}
+    assert listed(mode="test") == {slugs[1], "agorai/echo"}
+    assert listed(mode="test", allowed_models=[ai_model.public_id]) == set()
 
 
 def test_a_process_without_the_gateway_says_so(publisher):
