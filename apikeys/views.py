@@ -20,66 +20,30 @@ from django.db.models import Case, Q, Value, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils import formats, timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods
 
-from accounts.models import Organization, User
+from accounts.models import User
 from apikeys import services
 from apikeys.errors import KeyNotActive
 from apikeys.forms import EditKeyForm, NewKeyForm, RotateForm
 from apikeys.models import APIKey, scopes_of_role
+from apikeys.services import words
 from common import clock
-from common.money import SYMBOLS, display
+from common.money import SYMBOLS
 from common.policy import Actor, actor_of
 from common.problems import Conflict, RoleRequired, ValidationFailed
 from observability.models import AuditEvent
 
-WINDOWS = {
-    "day": gettext_lazy("today"),
-    "week": gettext_lazy("this week"),
-    "month": gettext_lazy("this month"),
-    "lifetime": gettext_lazy("in all"),
-}
-EACH = {
-    "day": gettext_lazy("a day"),
-    "week": gettext_lazy("a week"),
-    "month": gettext_lazy("a month"),
-    "lifetime": gettext_lazy("in all"),
-}
-EVENT_WORDS = {
-    "key.created": gettext_lazy("Made"),
-    "key.changed": gettext_lazy("Changed"),
-    "key.rotated": gettext_lazy("Rotated"),
-    "key.revoked": gettext_lazy("Revoked"),
-    "key.leaked": gettext_lazy("Found in public"),
-}
-LIMIT_WORDS = {
-    "key": gettext_lazy("Spend limit of this key"),
-    "organization": gettext_lazy("Spend limit of the account"),
-    "credit": gettext_lazy("Credit"),
-}
-RATE_WORDS = {"key": gettext_lazy("Calls with this key"), "organization": gettext_lazy("Calls with all keys")}
 EVENTS_SHOWN = 20
 KEYS_ON_A_PAGE = 50
-SOON = timedelta(days=14)
 IN_USE = timedelta(days=1)
 WAIT_FOR_USE = timedelta(minutes=10)
 STOP_POLLING = 286  # htmx's word for it
 WHOLE_PAGE = {"HX-Retarget": "#main", "HX-Reselect": "#main > *", "HX-Reswap": "innerHTML show:window:top"}
 
 methods = require_http_methods(["GET", "HEAD", "POST"])
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Whether a key works, in words. tone: of the badge."""
-
-    label: str
-    tone: str = ""
-    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +58,11 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """The meter of the limit that counts. Amounts are nano-units."""
-
-    used: int
-    limit: int
-    text: str
-    can_be_raised: bool  # it is the key's own, and used up
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     key: APIKey
-    state: State
+    state: words.State
     access: str
-    limit: Limit | None
+    limit: words.Meter | None
     may_change: bool
     is_in_use: bool  # used within a day
 
@@ -137,7 +91,7 @@ def keys(request: HttpRequest) -> HttpResponse:
             messages.warning(request, text)
             return HttpResponse(status=204, headers={"HX-Redirect": reverse("keys")}) if is_htmx else redirect("keys")
         else:
-            promise = _promise(made, form.spend())
+            promise = words.promise_of(made, form.spend())
     is_faulty = form.is_bound and made is None
     context: dict[str, Any] = {"form": form, "currency": SYMBOLS.get(settings.CURRENCY, settings.CURRENCY)}
     if is_faulty and is_htmx:
@@ -206,7 +160,7 @@ def key(request: HttpRequest, id: UUID) -> HttpResponse:
         "model_names": [model_names.get(one, one) for one in found.allowed_models],
         "permissions": sorted(found.permissions),
         "clients": clients,
-        "limits": [_limit_row(limit) for limit in services.limits_of_key(found)],
+        "limits": [words.limit_row(limit) for limit in services.limits_of_key(found)],
         "events": _events(found),
         "is_overlapping": found.overlap_until is not None and found.overlap_until > at,
         "currency": SYMBOLS.get(settings.CURRENCY, settings.CURRENCY),
@@ -268,7 +222,7 @@ def _events(found: APIKey) -> list[Event]:
     names = dict(User.objects.filter(pk__in={event.actor_user_id for event in events}).values_list("pk", "name"))
     return [
         Event(
-            EVENT_WORDS.get(event.action, event.action),
+            words.EVENT_WORDS.get(event.action, event.action),
             event.at,
             names.get(event.actor_user_id, "") if event.actor_user_id is not None else "",
             services.client_of(event.client),
@@ -276,34 +230,6 @@ def _events(found: APIKey) -> list[Event]:
         )
         for event in events
     ]
-
-
-def _limit_row(limit: services.Limit) -> dict[str, Any]:
-    """One line of the table of limits."""
-    if limit.is_money:
-        words = LIMIT_WORDS[limit.source]
-        values = {
-            "used": display(limit.used + limit.held, settings.CURRENCY),
-            "limit": display(limit.limit, settings.CURRENCY),
-            "window": WINDOWS[limit.window],
-        }
-        text = _("%(used)s of %(limit)s %(window)s") % values
-    else:
-        words = RATE_WORDS[limit.source]
-        text = _("%(used)s of %(limit)s a minute") % {"used": f"{limit.used:,}", "limit": f"{limit.limit:,}"}
-    resets = _("never")
-    if limit.kind == "rate":
-        resets = _("refills by itself")
-    elif limit.resets_at is not None:
-        resets = formats.date_format(timezone.localtime(limit.resets_at), "j M Y, H:i")
-    return {
-        "words": words,
-        "used": limit.used + limit.held,
-        "limit": limit.limit,
-        "text": text,
-        "resets": resets,
-        "is_tightest": limit.is_tightest,
-    }
 
 
 def _find(actor: Actor, id: UUID) -> APIKey:
@@ -346,9 +272,9 @@ def _rows(actor: Actor, found: Iterable[APIKey], at: datetime) -> list[Row]:
     return [
         Row(
             key=one,
-            state=_state(one, at),
-            access=_access_words(one),
-            limit=_limit_words(limits.get(one.id), actor.organization),
+            state=words.state_of(one, at),
+            access=words.access_words(one),
+            limit=words.meter_of(limits.get(one.id)),
             may_change=one.revoked_at is None and _controls(actor, one),
             is_in_use=_is_in_use(one, at),
         )
@@ -364,72 +290,5 @@ def _controls(actor: Actor, found: APIKey) -> bool:
     return True
 
 
-def _state(found: APIKey, at: datetime) -> State:
-    if found.revoked_at is not None:
-        return State(_("Revoked"), "bad", is_over=True)
-    if found.expires_at is None:
-        return State(_("Never"))
-    if found.expires_at <= at:
-        return State(_("Expired"), "bad", is_over=True)
-    if found.expires_at - at < SOON:
-        days = (found.expires_at - at).days
-        if not days:
-            return State(_("Expires within a day"), "warn")
-        words = ngettext("Expires in %(days)d day", "Expires in %(days)d days", days)
-        return State(words % {"days": days}, "warn")
-    return State(formats.date_format(timezone.localtime(found.expires_at), "j M Y"))
-
-
 def _is_in_use(found: APIKey, at: datetime) -> bool:
     return found.last_used_at is not None and at - found.last_used_at < IN_USE
-
-
-def _access_words(found: APIKey) -> str:
-    if "models:invoke" not in found.permissions:
-        reads = all(permission.endswith(":read") for permission in found.permissions)
-        return _("Read only") if reads else _("No calls")
-    if number := len(found.allowed_models):
-        return ngettext("%(number)d model", "%(number)d models", number) % {"number": number}
-    return _("All models")
-
-
-def _promise(made: APIKey, limit: services.SpendLimit | None) -> str:
-    """What a new key can cost at most, in a sentence."""
-    if made.mode == APIKey.Mode.TEST:
-        return _("Calls with a test key are never charged.")
-    if limit is None:
-        return _("It has no spend limit of its own: the limits of your account alone count.")
-    values = {"limit": display(limit.limit_nano, settings.CURRENCY), "each": EACH[limit.window]}
-    return _("Requests stop at %(limit)s %(each)s. You are never charged more.") % values
-
-
-def _limit_words(limit: services.EffectiveLimit | None, organization: Organization) -> Limit | None:
-    """The meter of a limit: used, limit, and the words under it, which name whose limit it is."""
-    if limit is None:
-        return None
-    is_reached = limit.used_nano >= limit.limit_nano
-    values = {
-        "used": display(limit.used_nano, settings.CURRENCY),
-        "limit": display(limit.limit_nano, settings.CURRENCY),
-        "window": WINDOWS[limit.window],
-        "own": "" if limit.own_nano is None else display(limit.own_nano, settings.CURRENCY),
-    }
-    if limit.source == "key":
-        text = _("%(used)s of %(limit)s key limit %(window)s")
-    elif limit.source == "credit" and is_reached:
-        text = _("No credit left: %(used)s of %(limit)s spent")
-    elif limit.source == "credit" and limit.own_nano is None:
-        text = _("No key limit. Credit: %(used)s of %(limit)s spent")
-    elif limit.source == "credit":
-        text = _("Tighter than the key limit of %(own)s: credit, %(used)s of %(limit)s spent")
-    elif limit.own_nano is None:
-        text = _("No key limit. Account: %(used)s of %(limit)s %(window)s")
-    else:
-        text = _("Tighter than the key limit of %(own)s: account, %(used)s of %(limit)s %(window)s")
-    text = text % values
-    if is_reached and limit.resets_at is not None:
-        local = timezone.localtime(limit.resets_at)
-        is_midnight = not (local.hour or local.minute)
-        end = formats.date_format(local, "j M Y" if is_midnight else "j M Y, H:i")
-        text = _("%(text)s: blocked until %(end)s") % {"text": text, "end": end}
-    return Limit(limit.used_nano, limit.limit_nano, text, can_be_raised=is_reached and limit.source == "key")
