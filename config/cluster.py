@@ -12,6 +12,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -132,8 +133,19 @@ def own_directory(parent: Path) -> tuple[Path, IO[str]]:
 
 
 def random_port() -> int:
-    """A free port that no outgoing connection takes meanwhile."""
-    return free_port(random.randrange(20000, 32000))
+    """A free port that no outgoing connection takes meanwhile. No other run is given it until this process ends, or it
+    could meet the processes of the other, which answer sooner, and take them for its own."""
+    folder = Path(tempfile.gettempdir()) / f"agorai-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    while True:
+        port = free_port(random.randrange(20000, 32000))
+        lock = os.open(folder / str(port), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        return port  # the lock ends with this process
 
 
 def launch_web(port: int, *, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

@@ -47,8 +47,8 @@ SABOTAGES = (
     Sabotage(
         "the owner is not looked at",
         "gateway/hotpath/snapshot.py",
-        "OR NOT u.is_active OR o.closed_at",
-        "OR o.closed_at",
+        "       NOT u.is_active OR o.closed_at IS NOT NULL",
+        "       o.closed_at IS NOT NULL",
     ),
     Sabotage(
         "a revoked key on the API's way",
