@@ -174,7 +174,7 @@ API: Mapping[tuple[str, str], Sequence[Deed]] = {
     ("api:keys", "POST"): (
         Deed(lambda asked: {"name": "nightly", "permissions": [asked.permission]}, "keys.make", done(201)),
     ),
-    ("api:key", "PATCH"): (Deed(lambda asked: {"name": "renamed"}, "keys.manage"),),
+    ("api:key", "PATCH"): (Deed(lambda asked: {"name": "renamed", **_limit(asked)}, "keys.manage"),),
     ("api:key", "DELETE"): (Deed(right="keys.manage", done=GONE),),
     ("api:key-rotate", "PUT"): (Deed(lambda asked: {"overlap_seconds": 60}, "keys.manage"),),
     ("api:models", "POST"): (Deed(_listing, "models.publish", done(201)),),

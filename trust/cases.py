@@ -24,6 +24,9 @@ MODELS = ("published", "draft", "in_review")
 SEES_DRAFTS = "marketplace.view_aimodel"
 #: Doors for people who are not known yet say the same to everybody; these try them.
 AT_DOORS = ("anonymous", "consumer A", EVERYTHING, "expired key")
+AT_ADMIN = ("anonymous", "consumer A", "superuser")
+AT_FORMS_OF_STAFF = ("consumer A", "support", "superuser")
+LIKE_OTHERS = ("consumer B", "developer A")
 AT_PACKAGES = ("anonymous", "consumer A", "owner", EVERYTHING)  # pages of other people's packages
 #: What calls models as OpenAI's clients do is for keys alone.
 KEYS_ALONE = ("api:v1-chat-completions", "api:v1-completions", "api:v1-embeddings")
@@ -89,12 +92,13 @@ class Case:
         return f"{self.method} {self.place.name} ({what}{whose}) as {self.caller.name}"
 
 
-def cases_of(place: Place, town: Town) -> Iterator[Case | str]:
-    """All cells of an address; a sentence where something about it is not known here."""
-    for caller in _callers(place, town):
+def cases_of(place: Place, town: Town, *, is_full: bool = True) -> Iterator[Case | str]:
+    """All cells of an address; a sentence where something about it is not known here. Without is_full, people who are
+    like others leave out the pages."""
+    for caller in _callers(place, town, is_full):
         for method in METHODS:
             if place.is_admins:
-                if method in place.methods:
+                if method in place.methods and (method == "GET" or caller.name in AT_FORMS_OF_STAFF):
                     yield from _of_admin(place, method, caller)
             elif method in place.methods:
                 yield from _known_method(place, method, caller, town)
@@ -104,16 +108,16 @@ def cases_of(place: Place, town: Town) -> Iterator[Case | str]:
                 yield Case(place, method, caller, path, frozenset({401, 403, 405}), thing, {})
 
 
-def _callers(place: Place, town: Town) -> list[Caller]:
+def _callers(place: Place, town: Town, is_full: bool) -> list[Caller]:
     callers = town.callers
     if place.is_admins:
-        wanted = [one for one in callers if one.name in ("anonymous", "consumer A", "owner", EVERYTHING, "superuser")]
-        return [*wanted, *town.staff.values()]
+        return [*(one for one in callers if one.name in AT_ADMIN), *town.staff.values()]
     if place.is_api:
         return [one for one in callers if not place.is_door or one.name in AT_DOORS]
     if re.match("account_|mfa_|socialaccount_|openid_", place.name):
         return [one for one in callers if one.name in AT_PACKAGES]
-    return [one for one in callers if not one.is_key or one.name == EVERYTHING]  # pages know no keys
+    people = [one for one in callers if not one.is_key or one.name == EVERYTHING]  # pages know no keys
+    return people if is_full else [one for one in people if one.name not in LIKE_OTHERS]
 
 
 def _known_method(place: Place, method: str, caller: Caller, town: Town) -> Iterator[Case | str]:

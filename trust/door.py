@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -17,9 +18,11 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.test import Client
 
+from apikeys.models import APIKey
+from common.clock import now
 from trust.ground import Ground
 from trust.http import Answer
-from trust.people import Caller
+from trust.people import Caller, Town
 
 #: Tables in which nobody's things are, or that are written whenever somebody asks: sessions, and when one was used.
 NOT_COMPARED = (
@@ -43,8 +46,22 @@ class Door:
         self._client = Client(enforce_csrf_checks=True, raise_request_exception=False)
         self._redis = ground.redis()
 
-    def close(self) -> None:
-        self._redis.close()
+    def warm(self, town: Town) -> None:
+        """What is written when somebody comes for the first time is written now, and stays: sessions, tokens, accounts.
+        That a key was used is noted once a minute; here not again."""
+        _ = town.proofs
+        for caller in {one.name: one for one in (*town.callers, *town.staff.values())}.values():
+            caller.headers(is_api=False)
+            self.send("GET", "/api/limits", caller, is_api=True)
+        APIKey.objects.update(last_used_at=now() + timedelta(days=1))
+
+    def begin(self, town: Town) -> Rows:
+        """Before the cases of one address: all rows as they are."""
+        self.forget_limits()
+        for caller in town.callers:
+            caller.headers(is_api=True)  # a token lives for minutes; a new one is a row that stays
+        with self.undone():
+            return self.rows()
 
     def forget_limits(self) -> None:
         """Some limits are fixed, such as how many invitations one may send in an hour. What the cache holds stays: its

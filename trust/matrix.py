@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
-from apikeys.models import APIKey
-from common.clock import now
 from trust.cases import Case, cases_of, first_difference, plain
 from trust.door import Door, Reply, Rows, differences
 from trust.harness import Context
@@ -28,7 +25,7 @@ class Matrix:
         self.before: Rows = {}
 
     def run(self) -> None:
-        self._warm()
+        self.door.warm(self.town)
         known: list[Place] = []
         for name, place in places():
             if self.context.expect(place is not None, f"{name} has no policy") and place is not None:
@@ -37,17 +34,8 @@ class Matrix:
         share(self.context, [self._try_references, *tasks])
         self._try_live([case for place in known if place.is_gateways for case in self._cases(place) if case.is_live])
 
-    def _warm(self) -> None:
-        """What is written when somebody comes for the first time is written now, and stays: sessions, tokens, accounts.
-        That a key was used is noted once a minute; here not again."""
-        _ = self.town.proofs
-        for caller in {one.name: one for one in (*self.town.callers, *self.town.staff.values())}.values():
-            caller.headers(is_api=False)
-            self.door.send("GET", "/api/limits", caller, is_api=True)
-        APIKey.objects.update(last_used_at=now() + timedelta(days=1))
-
     def _cases(self, place: Place) -> list[Case]:
-        found = list(cases_of(place, self.town))
+        found = list(cases_of(place, self.town, is_full=self.context.is_full))
         for unknown in found:
             if isinstance(unknown, str):
                 self.context.violation(unknown)
@@ -55,15 +43,8 @@ class Matrix:
 
     # --- In this process ---
 
-    def _begin(self) -> None:
-        self.door.forget_limits()
-        for caller in self.town.callers:
-            caller.headers(is_api=True)  # a token lives for minutes; a new one is a row that stays
-        with self.door.undone():
-            self.before = self.door.rows()
-
     def _try_place(self, place: Place) -> None:
-        self._begin()
+        self.before = self.door.begin(self.town)
         for case in self._cases(place):
             if not case.is_live:
                 self._try(case)
@@ -112,7 +93,7 @@ class Matrix:
     # --- Things that are named in a query, a body or a header instead of the address ---
 
     def _try_references(self) -> None:
-        self._begin()
+        self.before = self.door.begin(self.town)
         for reference in references(self.town):
             hidden, missing = self._refer(reference, 0), self._refer(reference, 1)
             self._compare(str(reference), hidden, missing, [reference.words])
