@@ -89,8 +89,8 @@ SABOTAGES = (
     Sabotage(
         "sensitive acts ask nobody",
         "config/settings.py",
-        "ACCOUNT_REAUTHENTICATION_REQUIRED = True",
-        "ACCOUNT_REAUTHENTICATION_REQUIRED = False",
+        "\nACCOUNT_REAUTHENTICATION_REQUIRED = True",
+        "\nACCOUNT_REAUTHENTICATION_REQUIRED = False",
     ),
     Sabotage(
         "after the choice of a theme one is led anywhere",
