@@ -17,7 +17,7 @@ from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
 from drf_spectacular.plumbing import get_lib_doc_excludes
 
 from common.pagination import PageQuery
-from common.policy import ANY, Policy, find_policy
+from common.policy import ANY, ORGANIZATION_HEADER, Policy, find_policy
 from common.problems import CONTENT_TYPE, REGISTRY, Problem, speaks_openai
 from common.rest import Query, Serializer
 
@@ -118,6 +118,15 @@ def typeid_schema(prefix: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"}
 
 
+#: Of every call that is made for an organization.
+ORGANIZATION_PARAMETER = {
+    "name": ORGANIZATION_HEADER,
+    "in": "header",
+    "schema": typeid_schema("org"),
+    "description": "Which of your organizations you act for; without it your personal one. A key carries its own.",
+}
+
+
 def undocumented() -> list[type]:
     """Bases whose docstring is for those who derive from them, and describes none of the shapes."""
     return [*get_lib_doc_excludes(), Serializer]  # type: ignore[no-untyped-call]
@@ -209,6 +218,12 @@ class AutoSchema(SpectacularAutoSchema):
     def get_override_parameters(self) -> list[Any]:
         return [self._query] if self._query not in (None, Query) else []
 
+    def _get_parameters(self) -> list[dict[str, Any]]:
+        parameters: list[dict[str, Any]] = super()._get_parameters()
+        if self.get_auth() and not speaks_openai(self.path):
+            parameters.append({"$ref": "#/components/parameters/Organization"})
+        return parameters
+
     def _resolve_path_parameters(self, variables: list[str]) -> list[dict[str, Any]]:
         """Ids by their converter, which says the prefix; the rest as drf-spectacular finds them."""
         prefixes = {
@@ -265,6 +280,7 @@ def finish(result: dict[str, Any], generator: Any, request: Any, public: bool) -
     """The last hook of drf-spectacular: what every operation refers to."""
     components = result.setdefault("components", {})
     components["securitySchemes"] = SECURITY_SCHEMES
+    components["parameters"] = {"Organization": ORGANIZATION_PARAMETER}
     components.setdefault("schemas", {}).update(Problem=PROBLEM_SCHEMA, OpenAIError=OPENAI_ERROR_SCHEMA)
     components["responses"] = {f"Problem{status}": _response(status) for status in sorted(_statuses())}
     components["responses"]["OpenAIError"] = {

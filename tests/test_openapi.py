@@ -78,6 +78,14 @@ def test_access_is_the_policys(generated):
         assert operation.get("security", []) == security(find_policy(names[path]), method.upper())
 
 
+def test_calls_for_an_organization_take_the_header_that_names_it(generated):
+    reference = {"$ref": "#/components/parameters/Organization"}
+    assert generated["components"]["parameters"]["Organization"]["name"] == "Agorai-Organization"
+    taking = {path for path, _, operation in operations(generated) if reference in operation.get("parameters", ())}
+    assert {"/api/keys", "/api/limits", "/api/audit-events", "/api/auth/me"} <= taking
+    assert not taking & {"/api/auth/login", "/api/keys/leaks", "/v1/models"}
+
+
 def test_shapes_are_described_in_their_own_words(generated):
     ours = " ".join((Serializer.__doc__ or "").split())
     described = [
