@@ -230,7 +230,7 @@ class Life:
 
 def _links(ground: Ground, email: str) -> dict[str, str]:
     """The paths of the newest links in the mails to this address, by kind."""
-    found = {}
+    found: dict[str, str] = {}
     for mail in ground.mails(email):
         part = mail.get_body(("plain",))
         for url in re.findall(r"https?://\S+", part.get_content() if part is not None else ""):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from typing import Any
+from typing import Any, cast
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.contrib.sessions.backends import db
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
@@ -35,7 +36,7 @@ class SessionStore(db.SessionStore):
             nonce + self._cipher().encrypt(nonce, super().encode(session_dict).encode(), None)
         ).decode()
 
-    def decode(self, session_data: str) -> dict[str, Any]:
+    def decode(self, session_data: bytes | str) -> dict[str, Any]:
         """Empty when it is not what this key encrypted."""
         try:
             data = base64.b64decode(session_data, validate=True)
@@ -77,9 +78,9 @@ class SessionStore(db.SessionStore):
             self._session_key = None
         return found
 
-    def _stored(self, session: Session) -> Session:
+    def _stored(self, session: AbstractBaseSession) -> Session:
         session.session_key = row_key(session.session_key)
-        return session
+        return cast(Session, session)
 
     def _row_key(self) -> str:
         return row_key(self.session_key or "")
