@@ -101,13 +101,14 @@ class ConfirmEmailVerificationCodeForm(Worded, allauth.ConfirmEmailVerificationC
         try:
             if self.user is None or not guess.counts:
                 raise CodeInvalid()
-            email_already_exists(user=self.user, email=self.email, always_raise=True)
             services.claim_code(
                 user=self.user, purpose=EmailCode.Purpose.VERIFY_EMAIL, email=self.email.lower(), code=code
             )
         except CodeInvalid as problem:
             raise forms.ValidationError(problem.explanation, code="incorrect_code") from problem
         guess.was_right()
+        services.forget_unproved(email=self.email.lower(), user=self.user)
+        email_already_exists(user=self.user, email=self.email, always_raise=True)
         return code
 
 

@@ -57,6 +57,10 @@ class MembershipQuerySet(models.QuerySet):
         works = Q(user__api_keys__expires_at=None) | Q(user__api_keys__expires_at__gt=at)
         return self.annotate(keys=Count("user__api_keys", filter=theirs & works))
 
+    def shared(self) -> MembershipQuerySet:
+        """Without those in personal organizations."""
+        return self.filter(organization__personal_owner=None)
+
     def owners(self) -> MembershipQuerySet:
         return self.filter(role="owner")
 

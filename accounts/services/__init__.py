@@ -71,6 +71,7 @@ from accounts.services.passwords import change_password, check_password_rules, r
 from accounts.services.profiles import Profile, profile_of, update_profile
 from accounts.services.pruning import prune_codes
 from accounts.services.registration import (
+    forget_unproved,
     is_claimed,
     mail_verification_code,
     open_account,
@@ -144,6 +145,7 @@ __all__ = [
     "find_membership",
     "find_owner",
     "fingerprint",
+    "forget_unproved",
     "grant_developer_role",
     "hold_secret",
     "invite_member",

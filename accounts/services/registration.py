@@ -10,7 +10,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
 from accounts.errors import CodeInvalid
-from accounts.models import EmailCode, Organization, User
+from accounts.models import EmailCode, Membership, Organization, User
 from accounts.services import codes, mails
 from accounts.services.addresses import clean_email, find_owner, is_verified, mark_verified
 from accounts.services.events import record_about
@@ -116,6 +116,21 @@ def verify_email(*, email: str, code: str) -> User:
 def mail_verification_code(*, user: User, email: str) -> None:
     """A fresh code for an address of the user; the former one no longer counts. Silent beyond the hourly allowance."""
     _mail_code(user, email, now())
+
+
+@transaction.atomic
+def forget_unproved(*, email: str, user: User) -> None:
+    """`user` has proved to read this mailbox: an account that signed up with it, and never proved it, is no one's.
+
+    It would keep the address from its owner for good. What was given a place somewhere by others stays.
+    """
+    lock("email", email)
+    other = User.objects.filter(email=email).exclude(pk=user.pk).first()
+    if other is None or is_claimed(other, email) or Membership.objects.filter(user=other).shared().exists():
+        return
+    record_about("erased", other)
+    Organization.objects.filter(personal_owner=other).delete()  # nobody has ever acted for it
+    other.delete()
 
 
 def is_claimed(user: User, email: str) -> bool:
