@@ -36,7 +36,8 @@ def add_member(*, organization: Organization, user: User, role: str) -> Membersh
 def change_role(*, membership: Membership, role: str, by: User | None) -> Membership:
     """Give somebody another role; what their keys may do changes with it. by: None for the staff of the site.
 
-    Raises RoleRequired (an admin cannot make or unmake owners), LastOwner, PersonalOrganization, NotFound.
+    Raises RoleRequired (an admin cannot make or unmake owners), LastOwner, PersonalOrganization, NotFound, Conflict (an
+    account that is switched off owns nothing).
     """
     organization, target = _lock(membership)
     acting = require_right_in(organization, by, "members.change")
@@ -50,6 +51,8 @@ def change_role(*, membership: Membership, role: str, by: User | None) -> Member
         raise PersonalOrganization()
     if target.role == OWNER:
         _require_another_owner(target)
+    if role == OWNER:
+        _require_active(target)
     before, target.role = target.role, role
     target.save(update_fields=["role"])
     if not role_may(role, "members.invite"):
@@ -86,7 +89,7 @@ def leave_organization(*, organization: Organization, user: User) -> None:
 def transfer_ownership(*, organization: Organization, by: User, to: Membership) -> None:
     """Make another member the owner in place of `by`, who stays as admin. Both are told, and the other owners.
 
-    Raises RoleRequired, PersonalOrganization, Conflict (to oneself, or to an owner), NotFound.
+    Raises RoleRequired, PersonalOrganization, NotFound, Conflict (to oneself, to an owner, or to nobody who logs in).
     """
     organization, target = _lock(to)
     mine = find_membership(organization=organization, user=by)
@@ -96,6 +99,7 @@ def transfer_ownership(*, organization: Organization, by: User, to: Membership) 
         raise PersonalOrganization()
     if target.role == OWNER:
         raise Conflict("They own the organization already.")
+    _require_active(target)
     before = target.role
     target.role, mine.role = OWNER, ADMIN
     target.save(update_fields=["role"])
@@ -147,9 +151,15 @@ def _require_owner(role: str | None) -> None:
 
 
 def _require_another_owner(target: Membership) -> None:
-    """The database says so too, at the end of the transaction: `organization_has_an_owner`."""
-    if not Membership.objects.filter(organization=target.organization).owners().exclude(pk=target.pk).exists():
+    """One who logs in. That there is any says the database too, at the end: `organization_has_an_owner`."""
+    others = Membership.objects.filter(organization=target.organization, user__is_active=True).owners()
+    if not others.exclude(pk=target.pk).exists():
         raise LastOwner()
+
+
+def _require_active(target: Membership) -> None:
+    if not target.user.is_active:
+        raise Conflict("Their account is switched off, so they cannot own an organization.")
 
 
 def _record(

@@ -17,7 +17,7 @@ from accounts.errors import (
     OrganizationInUse,
     PersonalOrganization,
 )
-from accounts.models import ROLE_TABLE, Invitation, Membership, role_may, roles_with
+from accounts.models import ROLE_TABLE, Invitation, Membership, User, role_may, roles_with
 from accounts.services.invitations import INVITATIONS_PER_HOUR, MAILS_PER_HOUR
 from accounts.tests.factories import (
     later,
@@ -332,6 +332,23 @@ def test_the_last_owner_stays(organization, owner):
             change()
     services.change_role(membership=join(organization), role="owner", by=owner)
     services.leave_organization(organization=organization, user=owner)
+
+
+def test_who_cannot_log_in_owns_nothing(organization, owner):
+    """Otherwise an organization could be left to an account that was switched off."""
+    gone, other = join(organization), join(organization)
+    User.objects.filter(pk=gone.user_id).update(is_active=False)
+    for change in (
+        lambda: services.change_role(membership=gone, role="owner", by=owner),
+        lambda: services.transfer_ownership(organization=organization, by=owner, to=gone),
+    ):
+        with pytest.raises(Conflict):
+            change()
+    services.change_role(membership=other, role="owner", by=owner)
+    User.objects.filter(pk=other.user_id).update(is_active=False)
+    with pytest.raises(LastOwner):
+        services.leave_organization(organization=organization, user=owner)
+    services.remove_member(membership=other, by=owner)
 
 
 def commit(change):

@@ -128,7 +128,8 @@ def transfer(request: HttpRequest) -> HttpResponse:
     """Ask to whom, then hand the organization over."""
     actor = actor_of(request)
     services.require_right(actor.role, "owners.change")
-    others = Membership.objects.of_organization(actor.organization).exclude(role=Membership.Role.OWNER)
+    active = Membership.objects.of_organization(actor.organization).filter(user__is_active=True)
+    others = active.exclude(role=Membership.Role.OWNER)
     form = TransferForm(request.POST if request.method == "POST" else None, others=others)
     if form.is_bound and form.is_valid():
         to = form.cleaned_data["member"]
