@@ -1,6 +1,13 @@
 """What may be done with accounts: everything that other apps, pages, API and jobs call."""
 
-from accounts.services.addresses import clean_email, find_owner, is_verified, mark_verified
+from accounts.services.addresses import (
+    clean_email,
+    find_owner,
+    forget_unproved,
+    is_claimed,
+    is_verified,
+    mark_verified,
+)
 from accounts.services.alarms import Alarm, find_alarm, raise_alarm
 from accounts.services.budgets import (
     change_limit,
@@ -71,8 +78,6 @@ from accounts.services.passwords import change_password, check_password_rules, r
 from accounts.services.profiles import Profile, profile_of, update_profile
 from accounts.services.pruning import prune_codes
 from accounts.services.registration import (
-    forget_unproved,
-    is_claimed,
     mail_verification_code,
     open_account,
     open_account_by_identity,

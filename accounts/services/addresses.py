@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import CodeInvalid
-from accounts.models import User
+from accounts.models import Membership, Organization, User
 from accounts.services.codes import CODE_FAULT
 from accounts.services.events import record_about
 from accounts.services.locks import lock
@@ -47,7 +47,7 @@ def mark_verified(*, user: User, email: str) -> None:
 
     Raises CodeInvalid when somebody else has verified the address meanwhile.
     """
-    lock("email", email)
+    forget_unproved(email=email, user=user)
     if EmailAddress.objects.filter(email=email, verified=True).exclude(user=user).exists():
         raise CodeInvalid(errors=[CODE_FAULT])
     is_primary = not EmailAddress.objects.filter(user=user, primary=True).exclude(email=email).exists()
@@ -55,3 +55,23 @@ def mark_verified(*, user: User, email: str) -> None:
     EmailAddress.objects.update_or_create(user=user, email=email, defaults={"verified": True, "primary": is_primary})
     if not was_verified:
         record_about("email_verified", user, by_user=True, after={"email": email})
+
+
+@transaction.atomic
+def forget_unproved(*, email: str, user: User) -> None:
+    """`user` has proved to read this mailbox: an account that signed up with it, and never proved it, is no one's.
+
+    It would keep the address from its owner for good. What was given a place somewhere by others stays.
+    """
+    lock("email", email)
+    other = User.objects.filter(email=email).exclude(pk=user.pk).first()
+    if other is None or is_claimed(other, email) or Membership.objects.filter(user=other).shared().exists():
+        return
+    record_about("erased", other)
+    Organization.objects.filter(personal_owner=other).delete()  # nobody has ever acted for it
+    other.delete()
+
+
+def is_claimed(user: User, email: str) -> bool:
+    """Whether the account is in use: its address is verified, or a command or the admin made it for somebody."""
+    return user.is_staff or user.last_login is not None or is_verified(user, email)

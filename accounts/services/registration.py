@@ -10,9 +10,9 @@ from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
 from accounts.errors import CodeInvalid
-from accounts.models import EmailCode, Membership, Organization, User
+from accounts.models import EmailCode, Organization, User
 from accounts.services import codes, mails
-from accounts.services.addresses import clean_email, find_owner, is_verified, mark_verified
+from accounts.services.addresses import clean_email, find_owner, is_claimed, mark_verified
 from accounts.services.events import record_about
 from accounts.services.guesses import begin_guess
 from accounts.services.locks import lock
@@ -116,26 +116,6 @@ def verify_email(*, email: str, code: str) -> User:
 def mail_verification_code(*, user: User, email: str) -> None:
     """A fresh code for an address of the user; the former one no longer counts. Silent beyond the hourly allowance."""
     _mail_code(user, email, now())
-
-
-@transaction.atomic
-def forget_unproved(*, email: str, user: User) -> None:
-    """`user` has proved to read this mailbox: an account that signed up with it, and never proved it, is no one's.
-
-    It would keep the address from its owner for good. What was given a place somewhere by others stays.
-    """
-    lock("email", email)
-    other = User.objects.filter(email=email).exclude(pk=user.pk).first()
-    if other is None or is_claimed(other, email) or Membership.objects.filter(user=other).shared().exists():
-        return
-    record_about("erased", other)
-    Organization.objects.filter(personal_owner=other).delete()  # nobody has ever acted for it
-    other.delete()
-
-
-def is_claimed(user: User, email: str) -> bool:
-    """Whether the account is in use: its address is verified, or a command or the admin made it for somebody."""
-    return user.is_staff or user.last_login is not None or is_verified(user, email)
 
 
 def _mail_code(user: User, email: str, at: datetime) -> None:

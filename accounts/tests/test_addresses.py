@@ -5,6 +5,7 @@ from allauth.account.models import EmailAddress
 
 from accounts import services
 from accounts.models import Membership, Organization, User
+from accounts.services.codes import issue_reset_token
 from accounts.tests.factories import (
     PASSWORD,
     code_in,
@@ -14,6 +15,7 @@ from accounts.tests.factories import (
     make_user,
     new_address,
 )
+from common.clock import now
 
 pytestmark = pytest.mark.django_db
 CODE_PAGE = "/accounts/confirm-email/"
@@ -52,6 +54,17 @@ def test_who_signed_up_with_an_address_and_never_proved_it_does_not_keep_it_from
     assert owner.email == email
     login = {"email": email, "password": "a stranger's long password"}
     assert make_client().post("/api/auth/login", login, content_type="application/json").status_code == 401
+
+
+def test_the_link_to_a_new_password_proves_an_address_as_well():
+    """As after “this was not me”, when whoever took the account over gave its address away."""
+    user, email = make_user(), new_address()
+    squatter = sign_up(email)
+    token = issue_reset_token(user=user, email=email, at=now())
+    services.reset_password(token=token, password="a quite new password")
+    assert services.is_verified(user, email)
+    assert services.find_owner(email) == user
+    assert not User.objects.filter(pk=squatter.pk).exists()
 
 
 def test_a_wrong_code_takes_nothing_from_anybody():
