@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import models
-from django.db.models import Count, Q
+from django.db.models import Count, F, Q
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,9 @@ class APIKeyQuerySet(models.QuerySet):
         return self.filter(organization=organization)
 
     def usable(self, at: datetime) -> APIKeyQuerySet:
-        return self.filter(Q(expires_at=None) | Q(expires_at__gt=at), revoked_at=None)
+        """Keys that are neither revoked nor expired, and whose maker is still there and in the organization."""
+        is_there = Q(user__is_active=True, user__memberships__organization=F("organization"))
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=at), is_there, revoked_at=None)
 
     def to_remind(self, at: datetime) -> APIKeyQuerySet:
         """Keys whose people are to be told now that they expire."""

@@ -16,6 +16,7 @@ from accounts.tests.factories import (
     new_address,
     token_in,
 )
+from common.clock import now
 from common.ids import encode, uuid7
 
 pytestmark = pytest.mark.django_db
@@ -117,6 +118,12 @@ def test_closing_names_what_is_in_the_way(organization, owner):
     refused = owner("delete", f"/{organization.public_id}")
     assert refused.status_code == 409
     assert refused.json()["reasons"] == [{"code": "keys", "detail": "1 key works; revoke it."}]
+    owner.user.api_keys.update(revoked_at=now())
+    gone = make_member(organization=organization)
+    make_key(user=gone.user, organization=organization)
+    assert owner("delete", f"/{organization.public_id}").status_code == 409
+    services.remove_member(membership=gone, by=owner.user)
+    assert owner("delete", f"/{organization.public_id}").status_code == 204, "their key works no more"
 
 
 def acts(organization, target, invitation):
