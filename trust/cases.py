@@ -53,6 +53,9 @@ UNSTABLE = re.compile(
     r"date|server|etag|content-length|retry-after.*|x-request-id|x-client-request-id|(x-)?ratelimit.*"
 )
 
+#: What a page of an error offers is made of the address that was sent.
+NEAREST = re.compile(r'\n<section class="section">\n  <h2>Perhaps you meant</h2>.*?</section>\n', re.S)
+
 
 @dataclass(slots=True)
 class Case:
@@ -289,7 +292,7 @@ def plain(answer: Answer, words: list[tuple[str, str]]) -> tuple[dict[str, str],
     text = answer.body.decode(errors="replace")
     text = re.sub(r"req_[0-9a-z]{26}", "req", text)
     text = re.sub(r'(name="csrfmiddlewaretoken" value|data-csrf|X-CSRFToken&quot;: &quot;)="?[^"&]*', "", text)
-    text = re.sub("<h2>Perhaps you meant</h2>.*?</section>", "", text, flags=re.S)  # made of the address that was sent
+    text = NEAREST.sub("", text)
     headers = {name: value for name, value in answer.headers.items() if not UNSTABLE.fullmatch(name)}
     if "set-cookie" in headers:
         headers["set-cookie"] = headers["set-cookie"].partition("=")[0]
@@ -308,4 +311,5 @@ def first_difference(one: tuple[dict[str, str], str], other: tuple[dict[str, str
         names = [name for name in {**one[0], **other[0]} if one[0].get(name) != other[0].get(name)]
         return ", ".join(f"{name}: {one[0].get(name)} / {other[0].get(name)}" for name in names)
     place = next((at for at, (a, b) in enumerate(zip(one[1], other[1], strict=False)) if a != b), 0)
-    return f"…{one[1][max(place - 60, 0) : place + 60]}… / …{other[1][max(place - 20, 0) : place + 60]}…"
+    found = f"…{one[1][max(place - 60, 0) : place + 60]}… / …{other[1][max(place - 20, 0) : place + 60]}…"
+    return " ".join(found.split())

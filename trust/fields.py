@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 from uuid import UUID
@@ -106,10 +105,6 @@ def hostile_in(value: Any) -> str:
     """The mark that a column holds; "" for none."""
     text = str(value).replace(" ", "T")
     return next((mark for mark in MARKS if mark in text), "")
-
-
-def instant() -> datetime:
-    return datetime.fromisoformat(INSTANT).astimezone(UTC)
 
 
 def _models() -> Iterator[type[models.Model]]:

@@ -11,14 +11,14 @@ from typing import Any
 
 from django.db import connections
 
-from trust.harness import Context
+from trust.harness import Context, Red
 
 WORKERS = min(4, os.cpu_count() or 1)
 
 
 def share(context: Context, tasks: Sequence[Callable[[], None]]) -> None:
     """Run each task once, in some fork, with a connection of its own to the database. What they count and find is the
-    context's afterwards. Raises RuntimeError when a fork ended without a word, and Red like everything else.
+    context's afterwards. Raises RuntimeError when a fork ended without a word, Red where the first finding is enough.
     """
     connections.close_all()
     sys.stdout.flush()
@@ -31,7 +31,6 @@ def share(context: Context, tasks: Sequence[Callable[[], None]]) -> None:
         worker.start()
         sender.close()
         workers.append((worker, receiver))
-    found: list[str] = []
     for worker, receiver in workers:
         try:
             made, violations = receiver.recv()
@@ -40,18 +39,18 @@ def share(context: Context, tasks: Sequence[Callable[[], None]]) -> None:
         finally:
             worker.join()
         context.count(made)
-        found += violations
-    for violation in found:
-        context.violation(violation)
+        context.violations += violations
+    if context.until_red and context.violations:
+        raise Red(context.violations[0])
 
 
 def _work(context: Context, tasks: Sequence[Callable[[], None]], following: Any, sender: Connection) -> None:
     context.made, context.violations = 0, []
-    context.violation = context.violations.append  # type: ignore[method-assign]  # it is told by whoever shared it out
-    while (number := _next(following)) < len(tasks):
-        tasks[number]()
-        if context.until_red and context.violations:
-            following.value = len(tasks)
+    try:
+        while (number := _next(following)) < len(tasks):
+            tasks[number]()
+    except Red:
+        following.value = len(tasks)  # enough for the others as well
     connections.close_all()
     sender.send((context.made, context.violations))
     sender.close()

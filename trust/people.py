@@ -112,7 +112,7 @@ class Caller:
         client.force_login(self.user)  # type: ignore[arg-type]
         session = client.session
         request: Any = SimpleNamespace(session=session)
-        record_authentication(request, self.user, method="password", reauthenticated=True)  # type: ignore[arg-type]
+        record_authentication(request, self.user, method="password", reauthenticated=True)
         if self.house is not None:
             session[SESSION_ORGANIZATION] = self.organization.public_id
         session.save()

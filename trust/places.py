@@ -173,8 +173,8 @@ def _things(pattern: str, house: House, caller: Caller) -> Iterator[Thing]:
         listed = house.chat if pattern.startswith("/v1/") else house.models.get("published")
         for status, ai_model in (("draft", house.models["draft"]), ("published", listed)):
             if ai_model is not None:
-                names = [_by_name(house, slug) for slug in (ai_model.slug, ai_model.slug[::-1])]
-                yield Thing(status, house, ai_model, *names)
+                there, nowhere = _by_name(house, ai_model.slug), _by_name(house, ai_model.slug[::-1])
+                yield Thing(status, house, ai_model, there, nowhere)
     elif pattern == "/publishers/<slug:slug>":
         kind = "published" if "published" in house.models else "organization"
         names = {"<slug:slug>": house.organization.slug}
