@@ -269,6 +269,8 @@ class Ground:
         """Between two invariants: nothing is left of the one before but its rows and the shared processes."""
         self.stop_webs(keep_pools=True)
         self._close_django()
+        with self.redis() as client:
+            client.flushdb()
         if self._upstream is not None:
             self._upstream.seen.clear()
             self._upstream.answer, self._upstream.behave = {"label": "ok"}, None

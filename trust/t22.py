@@ -69,5 +69,6 @@ def run(context: Context) -> Result:
     from trust.people import Town
     from trust.writes import Fields
 
-    Fields(context, Town(context.ground)).run()
+    with context.ground.another_database():
+        Fields(context, Town(context.ground)).run()
     return context.result()
