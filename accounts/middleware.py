@@ -7,7 +7,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponseBase
+from django.template.response import SimpleTemplateResponse
 from django.utils import timezone
 
 from accounts import services
@@ -67,4 +69,25 @@ class SeenMiddleware:
         user = vars(request).get("_cached_user")
         if user is not None and user.is_authenticated and (key := request.session.session_key):
             services.see_session(user=user, session_key=key)
+        return response
+
+
+class FormMiddleware:
+    """A form of allauth's that is shown again with its faults answers 422, as ours do; by itself it answers 200."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_template_response(
+        self, request: HttpRequest, response: SimpleTemplateResponse
+    ) -> SimpleTemplateResponse:
+        match = request.resolver_match
+        is_theirs = match is not None and match.func.__module__.startswith("allauth.")
+        if is_theirs and request.method == "POST" and response.status_code == 200:
+            shown = (value for value in (response.context_data or {}).values() if isinstance(value, BaseForm))
+            if any(form.is_bound and form.errors for form in shown):
+                response.status_code = 422
         return response

@@ -45,7 +45,7 @@ def test_a_passkey_is_renamed_and_removed(client, user, passkey):
     path = f"/accounts/2fa/webauthn/keys/{passkey.pk}"
     assert "Phone" in client.get("/accounts/2fa/").content.decode()
     assert client.get(f"{path}/edit/").status_code == 200
-    assert client.post(f"{path}/edit/", {"name": "x" * 61}).status_code == 200
+    assert client.post(f"{path}/edit/", {"name": "x" * 61}).status_code == 422
     assert client.post(f"{path}/edit/", {"name": "Work phone"}).status_code == 302
     assert "Work phone" in client.get(f"{path}/remove/").content.decode()
     assert client.post(f"{path}/remove/").status_code == 302

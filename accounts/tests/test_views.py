@@ -87,7 +87,7 @@ def test_a_code_of_the_page_serves_the_api_and_the_other_way_round():
     client = make_client()
     assert client.post("/accounts/login/", {"login": email, "password": PASSWORD}).url == CODE_PAGE
     by_api, by_page = (code_in(message) for message in mails_to(email))
-    assert client.post(CODE_PAGE, {"code": by_api}).status_code == 200  # replaced by the newer one
+    assert client.post(CODE_PAGE, {"code": by_api}).status_code == 422  # replaced by the newer one
     assert client.post(CODE_PAGE, {"code": by_page}).url == "/"
     assert is_in(client)
 
@@ -98,7 +98,7 @@ def test_the_page_can_send_the_code_again():
     cache.clear()  # allauth allows one code in ten seconds
     assert client.post(CODE_PAGE, {"action": "resend"}).status_code == 302
     first, second = mails_to(email)
-    assert client.post(CODE_PAGE, {"code": code_in(first)}).status_code == 200
+    assert client.post(CODE_PAGE, {"code": code_in(first)}).status_code == 422
     assert client.post(CODE_PAGE, {"code": code_in(second)}).url == "/"
 
 
@@ -236,6 +236,22 @@ def test_switching_the_second_factor_on_and_off_is_mailed(django_capture_on_comm
     assert "is off" in subjects
 
 
+@time_machine.travel("2026-11-30T12:00:10Z", tick=False)
+def test_the_code_that_switched_it_on_does_not_log_in_as_well():
+    user, client = make_user(), make_client()
+    log_in(client, user)
+    prove_again(client)
+    client.get("/accounts/2fa/totp/activate/")
+    secret = client.session["mfa.totp.secret"]
+    code = format_hotp_value(hotp_value(secret, next(yield_hotp_counters_from_time())))
+    client.post("/accounts/2fa/totp/activate/", {"code": code})
+    other = make_client()
+    answer = other.post(log_in(other, user).url, {"code": code})
+    assert answer.status_code == 422
+    assert "was used already" in answer.content.decode()
+    assert not is_in(other)
+
+
 def test_a_further_address_is_proved_by_its_own_mailbox():
     user, email = make_user(), new_address()
     client = make_client()
@@ -245,7 +261,7 @@ def test_a_further_address_is_proved_by_its_own_mailbox():
     assert answer.url == CODE_PAGE
     services.mail_verification_code(user=user, email=user.email)
     other = code_in(mails_to(user.email)[-1])
-    assert client.post(CODE_PAGE, {"code": other}).status_code == 200
+    assert client.post(CODE_PAGE, {"code": other}).status_code == 422
     assert not EmailAddress.objects.filter(email=email).exists()
     client.post(CODE_PAGE, {"code": code_in(mails_to(email)[-1])})
     assert services.is_verified(user, email)
