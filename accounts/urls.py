@@ -4,7 +4,7 @@ from django.urls import path
 
 from accounts import api as endpoints
 from accounts import views
-from accounts.views import farewell, security
+from accounts.views import farewell, identity, security
 
 pages = [
     path("settings/profile", views.profile, name="profile"),
@@ -26,6 +26,9 @@ pages = [
     path("organizations/new", views.new_organization, name="organization-new"),
     path("organizations/switch", views.switch, name="organization-switch"),
     path("invitations/<str:token>", views.answer_invitation, name="invitation"),
+    # In place of allauth's own.
+    path("accounts/oidc/<str:provider_id>/login/", identity.leave_for_provider, name="openid_connect_login"),
+    path("accounts/oidc/<str:provider_id>/login/callback/", identity.come_back, name="openid_connect_callback"),
 ]
 
 api = [

@@ -103,6 +103,7 @@ MIDDLEWARE = [
     "accounts.middleware.TimeZoneMiddleware",
     "accounts.middleware.SeenMiddleware",
     "accounts.middleware.DeviceMiddleware",
+    "accounts.middleware.FormMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -315,8 +316,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],
         "connect-src": ["'self'"],
-        # Chromium asks it about redirects too: the button of the log-in leads to the provider.
-        "form-action": ["'self'", *(["://".join(urlsplit(OIDC_ISSUER)[:2])] if OIDC_ISSUER else [])],
+        "form-action": ["'self'"],
         "frame-ancestors": ["'none'"],
         "base-uri": ["'none'"],
     }

@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import re
 import secrets
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from config.cluster import random_port
 from tests import client
 from tests.pages.visitor import PASSWORD, Visitor
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    url: str
-
-    def knows(self, number: str, **claims: Any) -> None:
-        assert httpx.put(f"{self.url}/users/{number}", json=claims).status_code == 204
+from tests.provider import Provider, run_provider
 
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
-    port = random_port()
-    command = [sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    found = Provider(f"http://localhost:{port}")
-    try:
-        for _ in range(300):
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(f"{found.url}/.well-known/openid-configuration")
-                break
-            time.sleep(0.1)
+    with run_provider() as found:
         yield found
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +40,11 @@ def through(visitor: Visitor, number: str, *, page: str = "/accounts/login/") ->
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', shown.text)
     assert token is not None
     sent = visitor.send("POST", actions[0].replace("&amp;", "&"), {"csrfmiddlewaretoken": token[1]})
-    assert sent.status == 302, sent.text
-    origin = sent.headers["location"].partition("/oauth2")[0]
-    policy = shown.headers["content-security-policy"]
-    assert origin in re.search(r"form-action ([^;]+)", policy)[1].split()
-    agreed = httpx.post(sent.headers["location"], data={"sub": number})
+    assert sent.status == 200, sent.text
+    there = sent.headers["refresh"].removeprefix("0; url=")
+    assert f'href="{html.escape(there)}"' in sent.text, "the page says where it leads"
+    assert sent.headers["referrer-policy"] == "same-origin"
+    agreed = httpx.post(there, data={"sub": number})
     assert agreed.status_code in (302, 303), agreed.text
     back = urlsplit(agreed.headers["location"])
     return visitor.get(f"{back.path}?{back.query}")
@@ -156,3 +133,21 @@ def test_an_answer_that_nobody_asked_for_opens_nothing(site: str, provider: Prov
         answer = visitor.get(f"/accounts/oidc/{name}/login/callback/?code=abc&state=def")
         assert answer.status in (200, 401, 403)
     assert visitor.get("/settings/profile").status == 302
+
+
+def test_a_provider_that_is_away_is_no_fault_of_ours(stack: Any) -> None:
+    """Neither when somebody goes there nor when somebody claims to come back."""
+    away = stack.start_gateway(
+        OIDC_ISSUER="http://127.0.0.1:9/away", OIDC_NAME="Away", OIDC_CLIENT_ID="agorai", OIDC_CLIENT_SECRET="hidden"
+    )
+    visitor = Visitor(away)
+    shown = visitor.get("/accounts/login/")
+    action = re.search(r'action="(/accounts/oidc/[^"]+)"', shown.text)
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', shown.text)
+    assert action is not None
+    assert token is not None
+    answer = visitor.send("POST", html.unescape(action[1]), {"csrfmiddlewaretoken": token[1]})
+    assert answer.status == 401
+    assert "That log-in did not work" in answer.text
+    back = action[1].partition("?")[0] + "callback/?code=abc&state=def"
+    assert visitor.get(back).status == 401
