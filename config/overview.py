@@ -53,7 +53,8 @@ SOON = timedelta(days=14)
 MANY_ERRORS = 10  # percent of a day's requests, of which there must be so many:
 ENOUGH_REQUESTS = 20
 POOR_UPTIME_BP = 9900  # hundredths of a percent, of the last three days
-CHECKLIST = "checklist"  # the cookie that says "off"
+CHECKLIST = "checklist"  # the cookies that say "off"
+PASSKEY_OFFER = "passkey_offer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ def overview(request: HttpRequest) -> HttpResponse:
     ]
     context = {
         "steps": steps(request, actor, has_key=bool(keys), has_called=bool(buckets), budgets=budgets),
+        "offers_passkey": request.COOKIES.get(PASSKEY_OFFER) != "off"
+        and accounts.comes_back_without_passkey(actor.user),
         "figures": summed(in_month),
         "today": of_today,
         "calls_by_day": by_day(buckets, days, "calls"),
@@ -111,10 +114,10 @@ def overview(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-def dismiss_checklist(request: HttpRequest) -> HttpResponse:
-    """Put the first steps away, in this browser."""
+def put_away(request: HttpRequest) -> HttpResponse:
+    """Put the first steps away in this browser, or the offer of a passkey."""
     response = redirect("home")
-    remember(response, CHECKLIST, "off")
+    remember(response, PASSKEY_OFFER if request.POST.get("what") == "passkey" else CHECKLIST, "off")
     return response
 
 

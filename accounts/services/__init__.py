@@ -54,6 +54,7 @@ from accounts.services.invitations import (
     revoke_invitation,
 )
 from accounts.services.login import authenticate_by_code, authenticate_user, claim_login_code, request_login_code
+from accounts.services.logins import comes_back_without_passkey
 from accounts.services.mails import mail_notice
 from accounts.services.members import (
     add_member,
@@ -134,6 +135,7 @@ __all__ = [
     "clean_email",
     "close_family",
     "close_organization",
+    "comes_back_without_passkey",
     "count_retired_factors",
     "count_retired_tokens",
     "create_organization",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from allauth.mfa.models import Authenticator
+
 from accounts.models import User
 from accounts.services import mails
 from accounts.services.devices import name_device
@@ -23,3 +25,11 @@ def tell_of_new_device(user: User) -> None:
     clients = set(known.values_list("client", flat=True)[:REMEMBERED_LOGINS])
     if clients and name_device(agent) not in {name_device(client) for client in clients}:
         mails.mail_notice(user=user, kind="new_device")
+
+
+def comes_back_without_passkey(user: User) -> bool:
+    """Whether a passkey would save somebody something: they have none, and logged in on pages more than once."""
+    if Authenticator.objects.filter(user=user, type=Authenticator.Type.WEBAUTHN).exists():
+        return False
+    logins = AuditEvent.objects.about(user.pk).filter(action="account.logged_in", after__by="browser")
+    return logins.order_by("-seq")[:2].count() == 2

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.db import connection
 from django.test import Client
@@ -12,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts import services as accounts
 from accounts.models import Budget
-from accounts.tests.factories import make_user
+from accounts.tests.factories import PASSWORD, make_client, make_user
 from analytics.tests.factories import make_call_at, tiles, words
 from apikeys import services as keys
 from apikeys.tests.factories import make_key
@@ -95,6 +96,29 @@ def test_the_steps_can_be_put_away(browser):
     assert answer.redirect_chain == [("/", 302)]
     assert "First steps" not in words(answer)
     assert Client().post("/checklist")["Location"].startswith("/accounts/login/")
+
+
+def test_a_passkey_is_offered_from_the_second_log_in_on_until_there_is_one_or_it_is_put_away(ada):
+    def offer(client):
+        return "Next time without the password?" in words(client.get("/"))
+
+    def enter():
+        client = make_client()
+        assert client.post("/accounts/login/", {"login": ada.email, "password": PASSWORD}).status_code == 302
+        return client
+
+    first = enter()
+    assert not offer(first)
+    second, third = enter(), enter()
+    assert offer(second)
+    assert second.post("/checklist", {"what": "passkey"}, follow=True).redirect_chain == [("/", 302)]
+    assert not offer(second)
+    assert "First steps" in words(second.get("/"))
+    assert offer(third), "in that browser alone"
+    credential = {"clientExtensionResults": {"credProps": {"rk": True}}}
+    data = {"name": "Phone", "credential": credential}
+    Authenticator.objects.create(user=ada, type=Authenticator.Type.WEBAUTHN, data=data)
+    assert not offer(third)
 
 
 def test_the_month_is_summed_from_the_calls(browser, ada):
