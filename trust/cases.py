@@ -50,7 +50,7 @@ LOOKED: Mapping[str, frozenset[int]] = {
     "dev-mail*": frozenset({404}),  # in the embedded run alone
 }
 UNSTABLE = re.compile(
-    r"date|server|etag|content-length|retry-after.*|x-request-id|x-client-request-id|(x-)?ratelimit.*"
+    r"date|expires|server|etag|content-length|retry-after.*|x-request-id|x-client-request-id|(x-)?ratelimit.*"
 )
 
 #: What a page of an error offers is made of the address that was sent.

@@ -27,7 +27,8 @@ SABOTAGES = (
         "an organization of anybody's",
         "accounts/api.py",
         "return get_object_or_404(Membership.objects.of_user(self.actor.user), organization=id)",
-        'return get_object_or_404(Membership.objects.filter(role="owner").order_by("id")[:1], organization=id)',
+        "return get_object_or_404(Membership, pk__in=Membership.objects.filter(organization=id)"
+        '.order_by("id").values("pk")[:1])',
     ),
     Sabotage(
         "a member of another organization, through one's own",
