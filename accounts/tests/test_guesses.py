@@ -38,7 +38,7 @@ def statuses(answers):
 
 DOORS = {
     "API": (log_in, 401),
-    "page": (enter, 200),
+    "page": (enter, 422),
     "code of the mail": (
         lambda email: make_client().post(
             "/api/auth/verify-email", json.dumps({"email": email, "code": "AAAAAAAA"}), content_type="application/json"
@@ -108,7 +108,7 @@ def test_a_browser_that_logged_in_before_is_not_locked_out():
     owner.post("/accounts/logout/")
     assert not is_in(owner)
     assert statuses(enter(user.email) for _ in range(MANY))[-1] == 429
-    assert enter(user.email, client=owner).status_code == 200, "mistyped"
+    assert enter(user.email, client=owner).status_code == 422, "mistyped"
     enter(user.email, PASSWORD, client=owner)
     assert is_in(owner)
     cookie = owner.cookies["device"]
@@ -122,7 +122,7 @@ def test_a_known_browser_has_a_bucket_of_its_own_that_ends_too():
     owner.post("/accounts/logout/")
     answers = statuses(enter(user.email, client=owner) for _ in range(12))
     assert 429 in answers
-    assert answers.count(200) <= 10
+    assert answers.count(422) <= 10
 
 
 def test_a_cookie_opens_no_other_account_and_cannot_be_made():
@@ -202,7 +202,7 @@ def test_guesses_at_the_second_factor_by_the_page():
     client = make_client()
     assert enter(user.email, PASSWORD, client=client)["Location"].startswith("/accounts/2fa/authenticate/")
     path = "/accounts/2fa/authenticate/"
-    assert statuses(client.post(path, {"code": "000000"}) for _ in range(MANY)) == [200] * AT_ONCE + [429] * 3
+    assert statuses(client.post(path, {"code": "000000"}) for _ in range(MANY)) == [422] * AT_ONCE + [429] * 3
     assert client.post(path, {"code": code_of(secret)}).status_code == 429
     assert not is_in(client)
 
@@ -229,7 +229,7 @@ def test_who_took_over_a_session_cannot_guess_the_password(path, body, settings)
     user, thief = make_user(), make_client()
     thief.force_login(user)
     thief.cookies.pop("device", None)
-    assert statuses(thief.post(path, body) for _ in range(MANY)) == [200] * AT_ONCE + [429] * 3
+    assert statuses(thief.post(path, body) for _ in range(MANY)) == [422] * AT_ONCE + [429] * 3
 
 
 def test_a_newcomer_types_the_code_after_a_mistake():
