@@ -40,9 +40,10 @@ def recorded(tree: ast.Module, where: str) -> Iterator[tuple[str, str]]:
         if not isinstance(function, ast.FunctionDef):
             continue
         for call in ast.walk(function):
-            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in RECORDERS):
+            name = getattr(call.func, "id", getattr(call.func, "attr", "")) if isinstance(call, ast.Call) else ""
+            if not isinstance(call, ast.Call) or name not in RECORDERS:
                 continue
-            position, prefix = RECORDERS[call.func.id]
+            position, prefix = RECORDERS[name]
             given = call.args[position]
             act = prefix + given.value if isinstance(given, ast.Constant) else ""
             yield act, f"{where}:{function.name}"

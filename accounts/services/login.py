@@ -54,11 +54,12 @@ def request_login_code(*, email: str) -> None:
     if not mails.may_mail(email):
         return
     with transaction.atomic():
-        user = _verified_owner(email)
+        user, at = _verified_owner(email), now()
         if user is None:
+            codes.issue_in_vain(purpose=EmailCode.Purpose.LOGIN, email=email, at=at)
             mails.mail_unknown_account(email=email)
         else:
-            code = codes.issue_code(user=user, purpose=EmailCode.Purpose.LOGIN, email=email, at=now())
+            code = codes.issue_code(user=user, purpose=EmailCode.Purpose.LOGIN, email=email, at=at)
             mails.mail_login_code(user=user, email=email, code=code)
 
 

@@ -33,11 +33,12 @@ def request_password_reset(*, email: str) -> None:
     """Mail a link that sets a new password, or to an unknown address that there is no account. Silent either way."""
     if not mails.may_mail(email):
         return
-    user = find_owner(email)
+    user, at = find_owner(email), now()
     if user is None or not user.is_active:
+        codes.issue_in_vain(purpose=EmailCode.Purpose.RESET_PASSWORD, email=email, at=at)
         mails.mail_unknown_account(email=email)
     else:
-        token = codes.issue_reset_token(user=user, email=email, at=now())
+        token = codes.issue_reset_token(user=user, email=email, at=at)
         mails.mail_reset_link(user=user, email=email, token=token)
 
 

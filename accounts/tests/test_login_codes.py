@@ -2,6 +2,8 @@
 
 import pytest
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts import services
 from accounts.services.guesses import AT_ONCE
@@ -59,6 +61,18 @@ def test_no_door_tells_whether_there_is_an_account():
         page = client.post("/accounts/login/code/confirm/", {"code": "WRONG234"})
         pages.append((answer.status_code, answer.redirect_chain, page.status_code, len(mails_to(email))))
     assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize("ask_for", [services.request_login_code, services.request_password_reset])
+def test_as_much_is_asked_of_the_database_where_there_is_no_account(ask_for):
+    statements = []
+    for email in (make_user().email, new_address()):
+        with CaptureQueriesContext(connection) as caught:
+            ask_for(email=email)
+        words = [query["sql"].split()[0] for query in caught]
+        statements.append([word for word in words if word not in ("RELEASE", "ROLLBACK")])
+    assert statements[0] == statements[1]
+    assert statements[0].count("INSERT") == 2, "the code and the mail"
 
 
 def test_an_address_that_nobody_proved_gets_no_code():
