@@ -49,7 +49,7 @@ ACTIONS = {
     "key.changed": _("Key changed"),
     "key.rotated": _("Key rotated"),
     "key.revoked": _("Key revoked"),
-    "key.leaked": _("Key reported as leaked, and revoked"),
+    "key.leaked": _("Key reported as leaked"),
     "organization.created": _("Organization made"),
     "organization.changed": _("Organization changed"),
     "organization.limit_changed": _("Spend limit changed"),
