@@ -88,7 +88,7 @@ def test_an_invitation_from_the_form_to_the_place(owner, organization):
     guest = make_client()
     page = guest.get(address)
     assert "Join Analytical Engines" in page.content.decode()
-    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert page.headers["Referrer-Policy"] == "same-origin"
     assert guest.post(address, {"act": "accept"}).url.startswith("/accounts/login/?next=")
     sign_up = re.search(r'href="(/accounts/signup/\?next=[^"]+)"', page.content.decode())[1]
     form = guest.get(sign_up).content.decode()

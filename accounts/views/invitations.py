@@ -59,5 +59,7 @@ def answer_invitation(request: HttpRequest, token: str) -> HttpResponse:
     context = {"invitation": found, "is_theirs": is_theirs, "token": token}
     response = render(request, "accounts/invitation.html", context)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Referrer-Policy"] = "no-referrer"  # the address is a secret, if a small one
+    # The address is a secret, if a small one: no other site is told it. `no-referrer` would also hide from this one
+    # where the form came from, and the answer would be refused as forged.
+    response.headers["Referrer-Policy"] = "same-origin"
     return response
