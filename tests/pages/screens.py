@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 
 from tests.pages.chromium import HEIGHT, SCHEMES, SETTLE, new_context, visit
-from tests.pages.site import Sight, sights
+from tests.pages.states import Sight, sights
 from tests.pages.visitor import Visitors
 
 FOLDER: Path = settings.BASE_DIR / "build" / "screens"

@@ -1,4 +1,4 @@
-"""Every page there is, from the resolver: who should get which answer, and the states worth a look."""
+"""Every page there is, from the resolver, and who should get which answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.test import RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from common.policy import Policy, find_policy
-from tests.pages.visitor import PASSWORD, ROLES, Visitor, Visitors
+from tests.pages.visitor import Visitors
 
 # --- What stands in the place of a parameter: words, or in braces the kind of an object ---
 ARGUMENTS = {
@@ -193,133 +193,3 @@ def admin_allows(name: str) -> bool:
     request.user = get_user_model()(is_active=True, is_staff=True, is_superuser=True)
     asked = {"add": model_admin.has_add_permission, "delete": model_admin.has_delete_permission}
     return asked.get(found[3], model_admin.has_view_permission)(request)
-
-
-# --- What is looked at: each page as whoever needs the fewest rights, and states that addresses do not show ---
-
-NOT_PAGES = {"livez", "readyz", "mfa_download_recovery_codes", "admin:jsi18n", "admin:autocomplete"}
-Prepared = tuple[Visitor, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """A page in one state. `fields`: its form, filled in like that and sent, leads there."""
-
-    name: str
-    role: str = "anonymous"
-    path: str | Callable[[Visitors], Prepared] = ""
-    status: int = 200
-    fields: tuple[tuple[str, str], ...] = ()
-
-    def __str__(self) -> str:
-        return self.name
-
-    def prepare(self, visitors: Visitors) -> Prepared:
-        """Who goes where to see it."""
-        if callable(self.path):
-            return self.path(visitors)
-        path = re.sub(r"{([\w/]+)}", lambda found: visitors.object(self.role, found[1]), self.path)
-        return visitors.get(self.role), path
-
-
-def after_sign_up(visitors: Visitors) -> Prepared:
-    visitor = Visitor(visitors.stack.url)
-    email = f"signing-up-{visitors.unique}-{visitors.count()}@example.org"
-    answer = visitor.submit("/accounts/signup/", name="Ines", email=email, password1=PASSWORD)
-    return visitor, answer.headers["location"]
-
-
-def second_step(visitors: Visitors) -> Prepared:
-    guarded = visitors.get("guarded")
-    visitor = Visitor(guarded.url, email=guarded.email, password=guarded.password)
-    return visitor, visitor.log_in().headers["location"]
-
-
-def new_password(visitors: Visitors) -> Prepared:
-    visitor = Visitor(visitors.stack.url)
-    return visitor, visitor.get(visitors.object("anonymous", "reset")).headers["location"]
-
-
-def invited(visitors: Visitors) -> Prepared:
-    visitors.get("owner")
-    return Visitor(visitors.stack.url), visitors.object("owner", "invitation")
-
-
-def used_link(visitors: Visitors) -> Prepared:
-    return Visitor(visitors.stack.url), "/accounts/password/reset/key/1-abcdef-0123456789abcdef/"
-
-
-def style_guide(visitors: Visitors) -> Prepared:
-    return Visitor(visitors.debug_url), "/_components/"
-
-
-def with_theme(visitors: Visitors) -> Prepared:
-    return Visitor(visitors.stack.url, cookies={"theme": "dark"}), "/models"
-
-
-MODELS = ("sentiment", "language-id", "embed", "aurora-70b", "lumen-image", "clarion", "cantor-voice")
-STATES = (
-    Sight("style guide", path=style_guide),
-    Sight("theme by cookie", path=with_theme),
-    Sight("home of a consumer", "consumer", "/"),
-    Sight("home of a newcomer", "newcomer", "/"),
-    Sight("home of staff", "staff", "/"),
-    *(Sight(f"model {slug}", "anonymous", f"/models/demo/{slug}") for slug in MODELS),
-    *(Sight(f"API of {slug}", "anonymous", f"/models/demo/{slug}/api") for slug in MODELS),
-    *(Sight(f"playground of {slug}", "consumer", f"/models/demo/{slug}/playground") for slug in MODELS),
-    Sight("model for a consumer", "consumer", "/models/demo/eliza"),
-    Sight("model for its publisher", "developer", "/models/demo/eliza"),
-    Sight("models found", path="/models?q=text&category=text-classification"),
-    Sight("no model found", path="/models?q=xyzzyx"),
-    Sight("playground for the anonymous", path="/models/demo/eliza/playground"),
-    Sight("models as a table", path="/models?view=table"),
-    Sight("models for a consumer", "consumer", "/models?sort=newest"),
-    Sight("no such page", path="/no/such/page", status=404),
-    Sight("no such model", path="/models/demo/none", status=404),
-    Sight("no such key", "consumer", "/keys/key_00000000000000000000000000", status=404),
-    Sight("no keys yet", "newcomer", "/keys"),
-    Sight("no usage yet", "newcomer", "/usage"),
-    Sight("no requests yet", "newcomer", "/requests"),
-    Sight("no such request", "consumer", "/requests/req_00000000000000000000000000", status=404),
-    Sight("preferences of a newcomer", "newcomer", "/settings/preferences"),
-    Sight("form for a new key", "consumer", "/keys?new"),
-    Sight("keys of a developer", "developer", "/keys"),
-    Sight("log-in refused", path="/accounts/login/", fields=(("login", "nobody@example.org"), ("password", "wrong"))),
-    Sight("sign-up refused", path="/accounts/signup/", fields=(("email", "no address"), ("password1", "1234"))),
-    Sight("code after sign-up", path=after_sign_up),
-    Sight("code refused", path=after_sign_up, fields=(("code", "WRONG1"),)),
-    Sight("second step of the log-in", path=second_step),
-    Sight("second step refused", path=second_step, fields=(("code", "000000"),)),
-    Sight("new password", path=new_password),
-    Sight("new password refused", path=new_password, fields=(("password1", "short"),)),
-    Sight("used reset link", path=used_link),
-    Sight("second factor", "guarded", "/accounts/2fa/"),
-    Sight("recovery codes", "guarded", "/accounts/2fa/recovery-codes/"),
-    Sight("new recovery codes", "guarded", "/accounts/2fa/recovery-codes/generate/"),
-    Sight("second factor off", "guarded", "/accounts/2fa/totp/deactivate/"),
-    Sight("second factor again", "guarded", "/accounts/2fa/reauthenticate/"),
-    Sight("organization", "owner", "/settings/organization"),
-    Sight("organization to close", "owner", "/settings/organization/close"),
-    Sight("organization refused", "owner", "/organizations/new", 422, (("name", ""),)),
-    Sight("members", "owner", "/settings/members"),
-    Sight("member", "owner", "/settings/members/{mbr}"),
-    Sight("member to remove", "owner", "/settings/members/{mbr}/remove"),
-    Sight("members to leave", "colleague", "/settings/members"),
-    Sight("organization to transfer", "owner", "/settings/members/transfer"),
-    Sight("invitation for the anonymous", path=invited),
-    Sight("invitation of somebody else", "owner", "{invitation}"),
-    Sight("key refused", "consumer", "/keys?new", 422, (("name", ""),)),
-    Sight("key made", "consumer", "/keys?new", fields=(("name", "Checks of the pages"),)),
-)
-
-
-def sights() -> list[Sight]:
-    """Everything that Chromium looks at."""
-    found = []
-    for address in addresses().values():
-        if address.kind == "api" or address.name in NOT_PAGES:
-            continue
-        role = next((role for role in ROLES if expected_status(address, role) == 200), None)
-        if role is not None:
-            found.append(Sight(address.name, role, address.route or ""))
-    return sorted(found, key=lambda sight: sight.name) + list(STATES)

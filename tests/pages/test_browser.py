@@ -10,7 +10,7 @@ import pytest
 
 from tests.pages.chromium import HEIGHT, SCHEMES, WIDTHS, Watch, faults, new_context, visit
 from tests.pages.excused import LET_PASS, is_let_pass
-from tests.pages.site import Sight, sights
+from tests.pages.states import Sight, sights
 from tests.pages.visitor import Visitors
 
 pytestmark = pytest.mark.browser

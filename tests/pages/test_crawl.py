@@ -13,7 +13,8 @@ from django.urls import Resolver404, resolve
 
 from tests.pages import rules
 from tests.pages.excused import EXCUSED, PACKAGES, Excuse, is_excused
-from tests.pages.site import STATES, Address, Sight, addresses, expected_status, sights
+from tests.pages.site import Address, addresses, expected_status
+from tests.pages.states import STATES, Sight, sights
 from tests.pages.visitor import ROLES, Answer, Visitor, Visitors
 
 ADDRESSES = addresses()

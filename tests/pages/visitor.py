@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import base64
 import hmac
+import json
 import re
 import secrets
 import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.message import EmailMessage
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from tests import client
 from tests.pages.html import Element, Page
+from tests.pages.passkey import make_passkey
 
 PASSWORD = "a long way to Tipperary"
 ROLES = ("anonymous", "consumer", "developer", "staff")
@@ -51,6 +54,7 @@ class Visitor:
     role: str = "anonymous"
     email: str = ""
     password: str = ""
+    agent: str = ""
     cookies: dict[str, str] = field(default_factory=dict)
     logged_in_at: float = 0
 
@@ -58,6 +62,8 @@ class Visitor:
         """Header names are written with underscores. Redirects are not followed."""
         address = urlsplit(self.url)
         sent = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Host": address.netloc}
+        if self.agent:
+            sent["User-Agent"] = self.agent
         sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         if form is not None:
             sent |= {"Content-Type": "application/x-www-form-urlencoded", "Origin": self.url, "Referer": self.url}
@@ -102,6 +108,18 @@ class Visitor:
         answer = self.submit("/accounts/reauthenticate/", password=self.password)
         assert answer.status == 302, answer.text[:2000]
         self.logged_in_at = time.monotonic()
+
+
+def text_of(mail: EmailMessage) -> str:
+    part = mail.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())
+
+
+def token_in(shown: Answer) -> dict[str, str]:
+    """What the forms of a page prove with that they are its own."""
+    name = "csrfmiddlewaretoken"
+    return {name: next(one.get("value") for one in shown.page.find("input") if one.get("name") == name)}
 
 
 def form_with(page: Page, *names: str) -> Element:
@@ -170,12 +188,12 @@ class Visitors:
 
     @property
     def debug_url(self) -> str:
-        """A process of the same instance with DEBUG, which has a style guide."""
-        self._debug_url = self._debug_url or self.stack.start_gateway(DEBUG="true")
+        """A process of the same instance with DEBUG, which has a style guide; staff decides there who may publish."""
+        self._debug_url = self._debug_url or self.stack.start_gateway(DEBUG="true", DEVELOPER_APPROVAL="staff")
         return self._debug_url
 
     def _make(self, role: str) -> Visitor:
-        if role in ("newcomer", "guarded", "owner", "colleague"):
+        if role in ("newcomer", "guarded", "owner", "colleague", "invitee", "asking", "refused"):
             visitor = Visitor(self.stack.url, role, f"{role}-{self.unique}@example.org", PASSWORD)
             client.sign_up(self.stack, visitor.email, password=PASSWORD, name="Nora Newcomer")
         elif role == "anonymous":
@@ -211,32 +229,38 @@ class Visitors:
             if one.get("name") == "organization" and one.get("aria-current")
         )
         colleague = self.get("colleague")
-        for email in (colleague.email, f"invited-{self.unique}@example.org"):
-            mails = len(self.stack.mails(email))
-            assert owner.submit("/settings/members", email=email).status == 302
-            mail = self.stack.wait_for_mail(email, after=mails)
-            found = re.search(r"/invitations/\S+", mail.get_body(("plain",)).get_content())
-            assert found is not None
-            self.objects["owner", "invitation"] = found[0]
-            if email == colleague.email:
-                token = next(
-                    one.get("value")
-                    for one in colleague.get(found[0]).page.find("input")
-                    if one.get("name") == "csrfmiddlewaretoken"
-                )
-                answer = colleague.send("POST", found[0], {"csrfmiddlewaretoken": token, "act": "accept"})
-                assert answer.status == 302, answer.text[:2000]
+        path = self.invite(owner, colleague.email)
+        answer = colleague.send("POST", path, {"act": "accept"} | token_in(colleague.get(path)))
+        assert answer.status == 302, answer.text[:2000]
+        self.objects["owner", "invitation"] = self.invite(owner, f"invited-{self.unique}@example.org")
         listed = owner.get("/settings/members").text
         self.objects["owner", "mbr"] = re.findall(r"/settings/members/(mbr_\w+)", listed)[-1]
 
+    def invite(self, owner: Visitor, email: str) -> str:
+        """The path of the link in the mail."""
+        mails = len(self.stack.mails(email))
+        assert owner.submit("/settings/members", email=email).status == 302
+        found = re.search(r"/invitations/\S+", text_of(self.stack.wait_for_mail(email, after=mails)))
+        assert found is not None
+        return found[0]
+
     def _guard(self, visitor: Visitor) -> None:
-        """Switch the second factor on."""
+        """Switch the second factor on, and add a passkey."""
         shown = visitor.get("/accounts/2fa/totp/activate/")  # with a new secret each time
         found = re.search(r"\b[A-Z2-7]{32}\b", shown.text)
         assert found is not None, shown.text
         self.totp_secret = found[0]
         answer = visitor.fill(shown, code=self.next_code())
         assert answer.status == 302, answer.text[:2000]
+        shown = visitor.get("/accounts/2fa/webauthn/add/")
+        options = re.search(r'<script id="passkey-options" type="application/json">(.*?)</script>', shown.text)
+        assert options is not None, shown.text
+        credential = make_passkey(json.loads(options[1])["creation_options"], visitor.url)
+        answer = visitor.fill(shown, credential=credential, name="Blue security key")
+        assert answer.status == 302, answer.text[:2000]
+        found = re.search(r"/webauthn/keys/(\d+)/edit/", visitor.get("/accounts/2fa/webauthn/").text)
+        assert found is not None
+        self.objects["guarded", "passkey"] = found[1]
 
     def next_code(self) -> str:
         """A code of now that was not used before: each is good for one use."""
@@ -278,6 +302,10 @@ class Visitors:
         self.get("owner")
 
     _find_invitation = _find_mbr
+
+    def _find_passkey(self, role: str) -> None:
+        """Made with the second factor."""
+        self.get("guarded")
 
     def _find_mail(self, role: str) -> None:
         self.get("newcomer")
