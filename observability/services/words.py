@@ -88,7 +88,7 @@ TARGETS = {
     "user": ("user", "usr"),
     "organization": ("organization", "org"),
     "membership": ("member", "mbr"),
-    "invitation": ("invitation", ""),
+    "invitation": ("invitation", "ivt"),
     "apikey": ("key", "key"),
     "aimodel": ("model", "mdl"),
     "modelversion": ("version", "ver"),
