@@ -35,7 +35,7 @@ SABOTAGES = (
         "a page saves whatever a form names",
         "accounts/views/profile.py",
         'services.update_profile(user=actor.user, name=form.cleaned_data["name"])',
-        "type(actor.user).objects.filter(pk=actor.user.pk).update("
+        "actor.user.__class__.objects.filter(pk=actor.user.pk).update("
         '**{name: request.POST[name] for name in ("name", "platform_role") if name in request.POST})',
     ),
     Sabotage(
