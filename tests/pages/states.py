@@ -225,6 +225,7 @@ STATES = (
     Sight("invitation of somebody else", "owner", "{invitation}"),
     Sight("organization of a member", "colleague", "/settings/organization"),
     Sight("members refused", "owner", "/settings/members", 422, (("email", "no address"),)),
+    Sight("spend limit refused", "owner", "/settings/organization", 422, (("act", "limit"), ("amount", "-1"))),
     Sight("invitation to accept", path=to_be_answered),
     Sight("invitation that is over", path="/invitations/none", status=422),
     Sight("audit log for a member", "colleague", "/settings/audit", 403),
