@@ -25,7 +25,7 @@ format: ## Put the code into the one format
 	@$(dev) -m ruff format .
 	@$(dev) -m ruff check --fix-only .
 
-check: lint test check-pages ## All that CI checks
+check: lint test check-pages trust-fast ## All that CI checks
 
 check-pages: ## Crawl every page as everybody, then look at each in Chromium (ARGS="-k keys" narrows it)
 	@$(dev) -m pytest -n 2 --dist worksteal tests/pages $(ARGS)
