@@ -48,7 +48,7 @@ def team(path: str) -> SimpleNamespace:
 
 ENDS = {
     "revoked": (lambda team: apikeys.revoke_key(key=team.key), 401, "key_revoked"),
-    "rotated": (lambda team: apikeys.rotate_key(key=team.key, overlap_seconds=0), 401, "key_revoked"),
+    "rotated": (lambda team: apikeys.rotate_key(key=team.key, overlap_seconds=0), 401, "key_unknown"),
     "expired": (lambda team: APIKey.objects.filter(pk=team.key.pk).update(expires_at=clock.now()), 401, "key_expired"),
     "maker removed": (
         lambda team: accounts.remove_member(membership=team.place, by=team.owner),
