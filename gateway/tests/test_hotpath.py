@@ -649,8 +649,6 @@ def test_a_server_that_says_nothing_is_given_up_on(world, monkeypatch):
 def test_a_settlement_that_cannot_be_made_is_503_said_in_the_log_and_left_to_the_orphan_rule(
     world, upstream, monkeypatch, caplog
 ):
-    monkeypatch.setattr(money_module, "ATTEMPT_SECONDS", 0.2)
-    monkeypatch.setattr(money_module, "RETRY_SECONDS", 0.3)
     usage = {"prompt_tokens": 10, "completion_tokens": 20}
     upstream.behave = stream_of(chunk("abcd"), chunk(finish="stop", usage=usage), pause=0.2)
 
@@ -658,6 +656,8 @@ def test_a_settlement_that_cannot_be_made_is_503_said_in_the_log_and_left_to_the
         request = world.stream()
         call = asyncio.create_task(request(app))
         await request.has_begun.wait()
+        monkeypatch.setattr(money_module, "ATTEMPT_SECONDS", 0.2)  # the reservation had all the time it wanted
+        monkeypatch.setattr(money_module, "RETRY_SECONDS", 0.3)
         with world.locked_budgets():
             await call
         with psycopg.connect(world.database, autocommit=True) as owner:
