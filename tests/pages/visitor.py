@@ -173,6 +173,8 @@ class Visitors:
 
     def get(self, role: str) -> Visitor:
         """In a session that is fresh enough for pages which ask who is there. `url` may be changed in a copy only."""
+        if role == "colleague" and not self.organization:
+            self.get("owner")  # who invites them
         visitor = self.known.get(role)
         if visitor is None:
             visitor = self.known[role] = self._make(role)
@@ -214,7 +216,7 @@ class Visitors:
             answer = visitor.submit("/accounts/2fa/authenticate/", code=self.next_code())
             assert answer.status == 302, answer.text[:2000]
         visitor.confirm()
-        if visitor.role == "owner" and self.organization:
+        if visitor.role in ("owner", "colleague") and visitor.role in self.known:  # not for the first time
             answer = visitor.submit("/", organization=self.organization)
             assert answer.status == 302, answer.text[:2000]
 
