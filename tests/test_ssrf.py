@@ -78,7 +78,7 @@ def corpus(port: int) -> list[str]:
     return urls
 
 
-class AttackersDNS(AbstractResolver):
+class AttackersDNS:
     """Answers that change, that mix, and that hide the inside in IPv6. Numbers go to the system, as they would."""
 
     ANSWERS = {
@@ -97,20 +97,28 @@ class AttackersDNS(AbstractResolver):
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
 
-    async def resolve(self, host, port=0, family=socket.AF_UNSPEC):
+    async def resolve(self, host, port):
         self.asked[host] += 1
         name = host.partition(".")[0].rstrip("0123456789")
         if name == "flip":
-            addresses = [PUBLIC_HOST if self.asked[host] == 1 else "127.0.0.1"]
-        elif name == "late":
-            addresses = ["127.0.0.1" if self.asked[host] % 3 == 0 else PUBLIC_HOST]
-        elif name == "mixed":
-            addresses = random.sample([PUBLIC_HOST, "127.0.0.1"], 2)
-        elif host.endswith(".test"):
-            addresses = self.ANSWERS[name]
-        else:
-            infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = [str(info[4][0]) for info in infos]
+            return [PUBLIC_HOST if self.asked[host] == 1 else "127.0.0.1"]
+        if name == "late":
+            return ["127.0.0.1" if self.asked[host] % 3 == 0 else PUBLIC_HOST]
+        if name == "mixed":
+            return random.sample([PUBLIC_HOST, "127.0.0.1"], 2)
+        if host.endswith(".test"):
+            return self.ANSWERS[name]
+        infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [str(info[4][0]) for info in infos]
+
+    async def close(self):
+        pass
+
+
+class AttackersResolver(AttackersDNS, AbstractResolver):
+    """The same answers for a plain client."""
+
+    async def resolve(self, host, port=0, family=socket.AF_UNSPEC):
         return [
             {
                 "hostname": host,
@@ -120,11 +128,8 @@ class AttackersDNS(AbstractResolver):
                 "proto": socket.IPPROTO_TCP,
                 "flags": socket.AI_NUMERICHOST,
             }
-            for address in addresses
+            for address in await super().resolve(host, port)
         ]
-
-    async def close(self):
-        pass
 
 
 @dataclass
@@ -204,7 +209,7 @@ async def test_no_trick_of_the_corpus_reaches_a_canary(inside, door):
 
 async def test_the_same_corpus_hits_the_canaries_through_a_plain_client(inside):
     async def visit(url):
-        connector = aiohttp.TCPConnector(resolver=AttackersDNS(), use_dns_cache=False)
+        connector = aiohttp.TCPConnector(resolver=AttackersResolver(), use_dns_cache=False)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=2)) as session:
             for _ in range(3):
                 with contextlib.suppress(aiohttp.ClientError, ValueError, OSError, TimeoutError):

@@ -1,7 +1,8 @@
 """The one outbound door: every connection to an address that a user supplied is opened here, and nowhere else."""
 
 from common.outbound.addresses import Policy, check_url, origin_of
-from common.outbound.door import Door, Reply, StreamedReply, Timeouts
+from common.outbound.connection import Timeouts
+from common.outbound.door import Door, Reply, Resolver, StreamedReply
 from common.outbound.errors import (
     OutboundBadAnswer,
     OutboundError,
@@ -21,6 +22,7 @@ __all__ = [
     "OutboundUnreachable",
     "Policy",
     "Reply",
+    "Resolver",
     "StreamedReply",
     "Timeouts",
     "check_url",

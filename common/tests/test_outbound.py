@@ -8,7 +8,6 @@ import socket
 import ssl
 
 import pytest
-from aiohttp.abc import AbstractResolver
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -156,6 +155,11 @@ async def test_only_known_headers_of_an_answer_are_kept_and_no_cookie():
         ([CHUNKED + b"5\r\nab", HANG_UP], OutboundBadAnswer),
         ([CHUNKED + b"zz\r\nab\r\n"], OutboundBadAnswer),
         ([CHUNKED + b"-1\r\nab\r\n"], OutboundBadAnswer),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\na"], OutboundBadAnswer),
+        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"], OutboundBadAnswer),
+        ([b"HTTP/1.1 200 OK\nContent-Length: 1\n\na"], OutboundBadAnswer),
+        ([CHUNKED + b"1;" + b"x" * 2_000_000 + b"\r\na\r\n0\r\n\r\n"], OutboundBadAnswer),
+        ([CHUNKED + b"1\r\na\r\n0\r\n" + b"X: y\r\n" * 200 + b"\r\n"], OutboundBadAnswer),
         ([HANG_UP], OutboundUnreachable),
         ([b"HTTP/1.1 200", HANG_UP], (OutboundBadAnswer, OutboundUnreachable)),
         ([b"HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n"], OutboundTooLarge),
@@ -193,7 +197,7 @@ async def test_a_slow_answer_is_cut_off(script, repeat, phase):
 
 
 async def test_a_name_server_that_does_not_answer_is_a_slow_connection():
-    class Silent(AbstractResolver):
+    class Silent:
         async def resolve(self, *_):
             await asyncio.sleep(5)
 
@@ -243,8 +247,7 @@ async def test_a_cancelled_request_hangs_up():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        pool = upstream.door._pools["http"]
-        assert pool.in_use == 0
+        assert upstream.door.in_use == 0
 
 
 async def test_a_connection_is_used_again_but_not_for_ever(monkeypatch):
@@ -252,21 +255,83 @@ async def test_a_connection_is_used_again_but_not_for_ever(monkeypatch):
         for _ in range(5):
             await upstream.request()
         assert len(upstream.connections) == 1
-        monkeypatch.setattr("common.outbound.door.LIFETIME_SECONDS", 0)
+        monkeypatch.setattr("common.outbound.connection.LIFETIME_SECONDS", 0)
         for _ in range(5):
             await upstream.request()
         assert len(upstream.connections) == 6
 
 
-async def test_an_old_session_ends_with_its_last_stream(monkeypatch):
-    async with Upstream(CHUNKED + b"1\r\na\r\n", 0.2, b"1\r\nb\r\n0\r\n\r\n") as upstream:
-        async with upstream.door.stream("GET", upstream.url, timeout=QUICK, max_bytes=10) as first:
-            old = upstream.door._pools["http"]
-            monkeypatch.setattr("common.outbound.door.LIFETIME_SECONDS", 0)
-            assert (await upstream.request()).body == b"ab"
-            assert not old.session.closed
-            assert b"".join([chunk async for chunk in first.chunks()]) == b"ab"
-        assert old.session.closed
+async def test_a_connection_that_was_hung_up_on_meanwhile_is_not_used_again():
+    async with Upstream(OK, HANG_UP) as upstream:
+        for _ in range(3):
+            assert (await upstream.request()).body == b"{}"
+            await asyncio.sleep(0.05)
+        assert len(upstream.connections) == 3
+
+
+async def test_a_connection_that_says_more_than_was_asked_for_is_not_used_again():
+    async with Upstream(OK + OK) as upstream:  # the second would be taken for the answer to the next request
+        for _ in range(3):
+            assert (await upstream.request()).body == b"{}"
+        assert len(upstream.connections) == 3
+
+
+async def test_an_idle_connection_is_closed(monkeypatch):
+    monkeypatch.setattr("common.outbound.connection.KEEPALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("common.outbound.door.KEEPALIVE_SECONDS", 0.05)
+    async with Upstream(OK) as upstream:
+        await upstream.request()
+        for _ in range(100):
+            if all(connection.done() for connection in upstream.connections):
+                break
+            await asyncio.sleep(0.02)
+        else:
+            pytest.fail("the connection stayed open")
+
+
+async def test_an_answer_without_a_length_ends_with_its_connection():
+    async with Upstream(b"HTTP/1.1 200 OK\r\n\r\nab", 0.05, b"cd", HANG_UP) as upstream:
+        assert (await upstream.request()).body == b"abcd"
+
+
+async def test_interim_answers_are_passed_over():
+    async with Upstream(b"HTTP/1.1 103 Early Hints\r\nRetry-After: 9\r\n\r\n" + OK) as upstream:
+        reply = await upstream.request()
+        assert (reply.status, reply.headers) == (200, {"content-type": "application/json"})
+
+
+async def test_who_reads_slowly_is_not_taken_for_a_slow_upstream_and_keeps_it_waiting():
+    pieces = b"%x\r\n%b\r\n" % (50_000, b"x" * 50_000)
+    async with Upstream(CHUNKED + pieces * 40 + b"0\r\n\r\n") as upstream:
+        slow = Timeouts(connect=1, first_byte=1, idle=0.2, total=10)
+        size = 0
+        async with upstream.door.stream("GET", upstream.url, timeout=slow, max_bytes=10**8) as reply:
+            async for piece in reply.chunks():
+                assert len(piece) < 700_000  # what was not asked for stayed with the upstream
+                if size < 800_000:
+                    await asyncio.sleep(0.25)
+                size += len(piece)
+        assert size == 2_000_000
+
+
+async def test_a_large_body_arrives_whole():
+    async with Upstream(OK) as upstream:
+        body = bytes(range(256)) * 8000
+        await upstream.request("POST", body=body, timeout=Timeouts())
+        assert upstream.requests[0].endswith(b"\r\n\r\n" + body)
+
+
+async def test_addresses_are_tried_one_after_the_other():
+    class Two:
+        async def resolve(self, host, port):
+            return ["127.0.0.9", "127.0.0.1"]  # nobody listens at the first
+
+        async def close(self):
+            pass
+
+    async with Upstream(OK) as upstream, Door(allowed=["127.0.0.0/8"], resolver=Two()) as door:
+        url = f"http://two.test:{upstream.port}/"
+        assert (await door.request("GET", url, timeout=QUICK, max_bytes=10)).body == b"{}"
 
 
 async def test_what_the_operator_opened_is_said_aloud(caplog):

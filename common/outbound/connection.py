@@ -1,0 +1,301 @@
+"""One HTTP/1.1 connection to an upstream: a request is written, its answer read strictly and within bounds.
+
+llhttp parses; what it would take and we do not (endless headers, an encoding nobody asked for, another protocol) is
+refused here. Whatever goes wrong ends the connection.
+"""
+
+import asyncio
+import select
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import httptools
+
+from common.outbound.errors import (
+    OutboundBadAnswer,
+    OutboundError,
+    OutboundTimeout,
+    OutboundTooLarge,
+    OutboundUnreachable,
+)
+
+KEEPALIVE_SECONDS = 4  # idle; less than the five seconds after which common servers hang up
+LIFETIME_SECONDS = 60  # no connection is used longer than this without being checked anew
+MAX_LINE_BYTES = 8190  # of one header
+MAX_HEADERS = 100
+MAX_DRY_BYTES = 64 * 1024  # in a row of which none belongs to the body: headers, sizes of chunks, trailers
+QUEUED_BYTES = 256 * 1024  # of a stream that nobody takes; then the upstream waits
+PIECE_BYTES = 512 * 1024  # larger bodies are sent in pieces, and others may send between them
+
+NOT_HTTP = "The answer is not proper HTTP or ends too early."
+
+# fmt: off
+_READ_HEADERS = frozenset((
+    b"content-language", b"content-type", b"openai-model", b"openai-processing-ms", b"openai-version", b"retry-after",
+    b"retry-after-ms", b"x-request-id",
+))
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `connect`: name, socket and TLS; `first_byte`: until the headers; `idle`: between two chunks."""
+
+    connect: float = 5.0
+    first_byte: float = 60.0
+    idle: float = 30.0
+    total: float = 120.0
+
+
+class Connection(asyncio.Protocol):
+    """Exchanges follow each other: `send`, `headers`, then `whole` or `piece` until it is empty, then `is_reusable`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._poll = select.poll()
+        self._born_at = self.idle_since = self._loop.time()
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = self._is_under_way = False
+        self._failure: OutboundError | None = None
+
+    # --- An exchange ---
+
+    async def send(
+        self, head: bytes, body: bytes, *, timeout: Timeouts, headers_by: float, deadline: float, max_bytes: int
+    ) -> None:
+        """Write a request. headers_by, deadline: loop times. The answer may have begun before the body has left."""
+        self.status = 0
+        self.read_headers: dict[str, str] = {}
+        self._pieces: list[bytes] = []
+        self._queued = self._size = self._dry = self._header_count = 0
+        self._progress_at = 0.0
+        self._has_headers = self._has_begun = self._is_complete = self._is_paused = self._is_streamed = False
+        self._has_length = self._is_chunked = self._is_kept_alive = False
+        self._max_bytes, self._idle, self._deadline, self._headers_by = max_bytes, timeout.idle, deadline, headers_by
+        self._is_under_way = True
+        self._arm(headers_by)
+        transport = self._transport
+        if transport is None or self._is_closed:
+            self._fail(OutboundUnreachable("The server hung up without an answer."))
+        elif len(body) <= PIECE_BYTES:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            for first in range(0, len(body), PIECE_BYTES):
+                transport.write(body[first : first + PIECE_BYTES])
+                await asyncio.sleep(0)
+
+    async def headers(self) -> Mapping[str, str]:
+        """Those that are kept, when they have arrived, by lower-case name; then `status` is known too."""
+        self._is_streamed = True
+        while not self._has_headers and self._failure is None:
+            await self._wait()
+        if self._failure is not None:
+            raise self._failure
+        return self.read_headers
+
+    async def whole(self) -> bytes:
+        """The body, when it is complete."""
+        self._is_streamed = False
+        while not self._is_complete and self._failure is None:
+            await self._wait()
+        if self._failure is not None:
+            raise self._failure
+        self._disarm()
+        return self._take()
+
+    async def piece(self) -> bytes:
+        """What has arrived of the body since the last call, or the next of it; empty when there is no more."""
+        while not self._pieces:
+            if self._failure is not None:
+                raise self._failure
+            if self._is_complete:
+                self._disarm()
+                return b""
+            self._progress_at = self._loop.time()  # what we took our time with is not the upstream's delay
+            await self._wait()
+        return self._take()
+
+    def _take(self) -> bytes:
+        pieces, self._pieces, self._queued = self._pieces, [], 0
+        if self._is_paused and not self._is_closed and self._transport:
+            self._is_paused = False
+            self._transport.resume_reading()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- Its end ---
+
+    def is_reusable(self) -> bool:
+        """Whether another request may follow, now that the answer was taken to its end."""
+        if not self._is_complete or self._is_closed or not self._is_kept_alive:
+            return False
+        self._is_under_way = False
+        return True
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether an idle connection can be trusted with a request: nothing has come on it, its end included."""
+        return not (
+            self._is_closed
+            or now - self.idle_since > KEEPALIVE_SECONDS
+            or now - self._born_at > LIFETIME_SECONDS
+            or self._poll.poll(0)
+        )
+
+    def close(self) -> None:
+        """Hang up; what was not read is lost."""
+        self._disarm()
+        self._is_closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _fail(self, error: OutboundError) -> None:
+        self._failure = self._failure or error
+        self.close()
+        self._wake()
+
+    # --- Time ---
+
+    def _arm(self, due: float) -> None:
+        """One timer at a time, which is set later only when it goes off: most never do."""
+        self._disarm()
+        self._timer = self._loop.call_at(min(due, self._deadline), self._expire)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        if now >= self._deadline:
+            self._fail(OutboundTimeout("total"))
+        elif not self._has_headers:
+            self._fail(OutboundTimeout("first_byte"))
+        else:
+            waits_for_us = self._is_streamed and (self._waiter is None or bool(self._pieces))
+            due = (now if waits_for_us else self._progress_at) + self._idle
+            if now >= due:
+                self._fail(OutboundTimeout("idle"))
+            else:
+                self._arm(due)
+
+    # --- What asyncio tells ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN | select.POLLRDHUP)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._is_closed = True
+        if not self._is_under_way or self._is_complete:
+            return
+        if not self._has_begun:
+            self._fail(OutboundUnreachable("The server hung up without an answer."))
+        elif error is not None:
+            self._fail(OutboundUnreachable("The connection broke."))
+        elif self._has_headers and not self._has_length and not self._is_chunked:
+            self._is_complete = True  # such an answer ends with its connection
+            self._wake()
+        else:
+            self._fail(OutboundBadAnswer(NOT_HTTP))
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_under_way or self._is_complete:
+            self.close()  # nobody asked for this
+            return
+        self._has_begun = True
+        self._dry += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._break_off("The server wants to switch protocols.")
+        except httptools.HttpParserError:
+            self._break_off(NOT_HTTP)
+        if self._dry > MAX_DRY_BYTES:
+            self._break_off(NOT_HTTP)
+
+    def _break_off(self, sentence: str) -> None:
+        """An answer that was complete stands; what came after it is the end of the connection alone."""
+        if self._is_complete:
+            self.close()
+        else:
+            self._fail(OutboundBadAnswer(sentence))
+
+    # --- What llhttp tells ---
+
+    def on_message_begin(self) -> None:
+        if self._is_complete:
+            self.close()  # another answer, which nobody asked for
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_count += 1
+        if len(name) + len(value) > MAX_LINE_BYTES or self._header_count > MAX_HEADERS:
+            self._fail(OutboundBadAnswer("The answer has too many headers, or too long ones."))
+            return
+        if self._has_headers:
+            return  # a trailer
+        name = name.lower()
+        if name in _READ_HEADERS:
+            self.read_headers.setdefault(name.decode("latin-1"), value.decode("utf-8", "replace"))
+        elif name == b"content-length":
+            self._has_length = True
+            if int(value) > self._max_bytes:
+                self._fail(OutboundTooLarge(f"The answer is larger than {self._max_bytes} bytes."))
+        elif name == b"transfer-encoding":
+            self._is_chunked = True
+            if value.strip().lower() != b"chunked":
+                self._fail(OutboundBadAnswer("The answer is encoded in a way that was not asked for."))
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            self._fail(OutboundBadAnswer("The answer is compressed, though it was asked for plain."))
+
+    def on_headers_complete(self) -> None:
+        if self._is_complete:
+            return  # of an answer that nobody asked for
+        self.status = self._parser.get_status_code()
+        if self.status < 200:  # an interim answer; the real one follows
+            self.read_headers.clear()
+            return
+        self._has_headers = True
+        self._progress_at = now = self._loop.time()
+        if now + self._idle < self._headers_by:
+            self._arm(now + self._idle)
+        if self._is_streamed:
+            self._wake()
+
+    def on_body(self, body: bytes) -> None:
+        self._dry = 0
+        self._size += len(body)
+        if self._failure is not None or self._is_complete:
+            return
+        self._progress_at = self._loop.time()
+        if self._size > self._max_bytes:
+            self._fail(OutboundTooLarge(f"The answer is larger than {self._max_bytes} bytes."))
+            return
+        self._pieces.append(body)
+        if self._is_streamed:
+            self._queued += len(body)
+            if self._queued > QUEUED_BYTES and not self._is_paused and not self._is_closed and self._transport:
+                self._is_paused = True
+                self._transport.pause_reading()
+            self._wake()
+
+    def on_message_complete(self) -> None:
+        if self.status >= 200 and self._failure is None and not self._is_complete:
+            self._is_complete = True
+            self._is_kept_alive = self._parser.should_keep_alive()  # known now, and not later
+            self._wake()
