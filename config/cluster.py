@@ -36,13 +36,14 @@ LINES_SHOWN = 20
 class Cluster:
     """The servers of one run; every process of it sees the same ones."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        """durable: what is committed survives a power cut, as in an installation; else as fast as possible."""
         self.directory = directory
         run, log = directory / "run", directory / "log"
         self.postgresql = PostgreSQL(
-            data=directory / "pg", run=run, log=log / "postgresql.log", durable=False, connections=300
+            data=directory / "pg", run=run, log=log / "postgresql.log", durable=durable, connections=300
         )
-        self.valkey = Valkey(data=directory / "valkey", run=run, log=log / "valkey.log", durable=False)
+        self.valkey = Valkey(data=directory / "valkey", run=run, log=log / "valkey.log", durable=durable)
         self._running: list[PostgreSQL | Valkey] = []
 
     def start(self) -> None:

@@ -60,9 +60,13 @@ class Web:
 
 
 class Ground:
-    """`with Ground() as ground`: afterwards Django is set up in this process, on a database of its own."""
+    """`with Ground() as ground`: afterwards Django is set up in this process, on a database of its own.
 
-    def __init__(self) -> None:
+    build: where everything is made. durable: the servers write as those of an installation do.
+    """
+
+    def __init__(self, build: Path = BUILD, *, durable: bool = False) -> None:
+        self._build, self._durable = build, durable
         self._ends = ExitStack()
         self._webs: list[Web] = []
         self._pools: dict[str, list[Web]] = {}  # by database
@@ -85,9 +89,9 @@ class Ground:
         if joined:
             self.cluster = Cluster(Path(joined))
         else:
-            directory, lock = own_directory(BUILD)
+            directory, lock = own_directory(self._build)
             self._ends.callback(lock.close)
-            self.cluster = Cluster(directory)
+            self.cluster = Cluster(directory, durable=self._durable)
             self._ends.callback(self.cluster.stop)
             self.cluster.start()
             for left in self.cluster.databases("trust_"):
