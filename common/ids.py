@@ -8,6 +8,8 @@ from uuid import UUID
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32, lower case
 _VALUES = {digit: value for value, digit in enumerate(ALPHABET)}
+_PAIRS = [high + low for high in ALPHABET for low in ALPHABET]  # two digits at a time: ids are written on every call
+_SHIFTS = range(120, -1, -10)
 
 _RANDOM_BITS = 74
 _lock = threading.Lock()
@@ -45,8 +47,7 @@ def first_uuid(at: datetime) -> UUID:
 def encode(prefix: str, id: UUID) -> str:
     """`mdl`, UUID -> `mdl_` and 26 base32 digits."""
     number = id.int
-    digits = "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
-    return f"{prefix}_{digits}"
+    return f"{prefix}_{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"
 
 
 def decode(prefix: str, text: str) -> UUID:

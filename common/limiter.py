@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
@@ -90,8 +90,7 @@ class Bucket:
         return -(-self.period_seconds * 1_000_000 // max(1, self.limit))
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What the bucket said. Seconds are rounded up, so waiting that long suffices."""
 
     name: str

@@ -13,9 +13,9 @@ import psycopg_pool
 from django.conf import settings
 
 from apikeys.services import Use, touch_keys
-from common.ids import encode
 from common.limiter import AsyncLimiter, Bucket, Decision
 from common.limits import require
+from common.logs import Lines
 from common.outbound import Door, OutboundError
 from common.problems import (
     MissingScope,
@@ -82,6 +82,7 @@ class Gateway:
         self._limits: Batcher[Sequence[Bucket], list[Decision]] = Batcher(self._limiter.check_many)
         self._open: dict[UUID, float] = {}
         self._uses: dict[Use, None] = {}  # the latest last
+        self._lines = Lines("gateway.call", "call")
         self._sweeps: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -207,11 +208,11 @@ class Gateway:
         facts = {
             "request_id": call.request_id,
             "model": call.listing.slug,
-            "kind": call.kind,
+            "kind": str(call.kind),
             "status": settle.http_status,
             "rule": settle.rule.value,
             "ms": settle.latency_ms,
-            "key": encode("key", call.caller.api_key_id) if call.caller.api_key_id else "",
+            "key": call.caller.public_key_id,
         }
         try:
             was_started = await self.money.settle(settle)
@@ -225,7 +226,7 @@ class Gateway:
         if not was_started and settle.rule is not Rule.NOT_SENT:
             # The orphan rule or a human was faster, or the call was never reserved: either way it must be looked at.
             logger.error("settle_without_started_call", extra=facts)
-        logger.info("call", extra=facts)
+        self._lines.note(facts)
 
     async def let_go(self, call: Call, problem: Problem, rule: Rule | None = None) -> None:
         """End a call that delivered nothing. Where that fails, the orphan rule does it later."""
@@ -253,6 +254,7 @@ class Gateway:
 
     async def _write_requests(self) -> None:
         """The request log of this process, Django's requests included. While the database is away, they wait."""
+        self._lines.write()
         if waiting_requests():
             with contextlib.suppress(ServiceUnavailable):
                 await run_in_django(write_requests)

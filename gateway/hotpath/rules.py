@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import re
 import time
@@ -237,7 +236,7 @@ def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:
         "Accept": "text/event-stream" if call.is_streamed else "application/json",
         "User-Agent": f"Agorai/{settings.VERSION}",
         "X-Agorai-Request-Id": call.request_id,
-        "X-Agorai-Signature": f"t={at},v1={hmac.new(target.signing_key, signed, hashlib.sha256).hexdigest()}",
+        "X-Agorai-Signature": f"t={at},v1={hmac.digest(target.signing_key, signed, 'sha256').hex()}",
     }
     if target.secret is not None:
         is_bearer = target.auth_header.lower() == "authorization" and " " not in target.secret

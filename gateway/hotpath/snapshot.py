@@ -23,6 +23,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from accounts.models import Budget, Organization
 from apikeys.models import scopes_of_role
 from billing.services import ensure_account
+from common.ids import encode
 from common.limiter import Bucket
 from common.limits import bucket_of_organization, bucket_of_person, buckets_of_key
 from common.problems import FieldError, ServiceUnavailable
@@ -93,6 +94,7 @@ class Caller:
     is_orphaned: bool = False  # its person is no longer there or in the organization, or that is closed
     expires: float | None = None
     overlap_ends: float | None = None  # the secret that was used is the one before a rotation
+    public_key_id: str = ""
 
     def may_come_from(self, address: str) -> bool:
         if not self.allowed_networks:
@@ -240,6 +242,7 @@ class Snapshots:
             organization_id=row["organization_id"],
             user_id=row["user_id"],
             api_key_id=row["id"],
+            public_key_id=encode("key", row["id"]),
             mode=row["mode"],
             scopes=frozenset(row["permissions"]) & scopes_of_role(row["role"]) if row["role"] else frozenset(),
             allowed_models=frozenset(row["allowed_models"]),

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import psycopg
 from django.db import connection, transaction
 
 from common import clock
 from common.ids import first_uuid
 from gateway.errors import GatewayStopped
 from gateway.models import Invocation, Rule, SweepMark
+from gateway.services.arrays import Packed, bigints, booleans, integers, texts, uuids
 from marketplace.services.pricing import cost_of
 
 #: A call whose process has not renewed it for this long is an orphan.
@@ -22,17 +24,10 @@ ORPHAN_AFTER_SECONDS = 150
 WRITTEN_WITHIN = timedelta(hours=1)
 VOIDED_AT_ONCE = 500
 
-BATCH_SQL = (
-    "SELECT refused, refused_by, unsettled FROM gateway_batch("
-    "%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[],"
-    " %s::text[], %s::boolean[], %s::bigint[], %s::integer[], %s::integer[], %s::uuid[], %s::bigint[],"
-    " %s::uuid[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::integer[], %s::text[],"
-    " %s::integer[], %s::integer[])"
-)
+BATCH_SQL = "SELECT refused, refused_by, unsettled FROM gateway_batch(" + "%b, " * 25 + "%b)"
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(NamedTuple):
     """The intent of one call and the most it may cost. `budget_ids`: every budget that must hold `hold_nano`."""
 
     id: UUID
@@ -50,8 +45,7 @@ class Reserve:
     budget_ids: tuple[UUID, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(NamedTuple):
     """How one call ended. `cost_nano` above the hold is kept apart as overrun and charged to nobody."""
 
     id: UUID
@@ -74,7 +68,7 @@ class BatchAnswer:
     unsettled: frozenset[int]
 
 
-def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle]) -> list[str]:
+def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle]) -> list[Packed]:
     """The arrays of `BATCH_SQL`. Settles are put into id order, in which the function locks."""
     first: list[int] = []
     last: list[int] = []
@@ -86,42 +80,33 @@ def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle]) -> 
         amounts += [reserve.hold_nano] * len(reserve.budget_ids)
         last.append(len(budgets))
     return [
-        _array(r.id for r in reserves),
-        _array(r.organization_id for r in reserves),
-        _array(r.user_id for r in reserves),
-        _array(r.api_key_id for r in reserves),
-        _array(r.publisher_id for r in reserves),
-        _array(r.ai_model_id for r in reserves),
-        _array(r.version_id for r in reserves),
-        _array(r.price_id for r in reserves),
-        _array(r.kind for r in reserves),
-        _array(r.mode for r in reserves),
-        _array(r.is_streamed for r in reserves),
-        _array(r.hold_nano for r in reserves),
-        _array(first),
-        _array(last),
-        _array(budgets),
-        _array(amounts),
-        _array(s.id for s in settles),
-        _array(s.rule.value for s in settles),
-        _array(s.cost_nano for s in settles),
-        _array(s.input_tokens for s in settles),
-        _array(s.output_tokens for s in settles),
-        _array(s.usage_source for s in settles),
-        _array(s.http_status for s in settles),
-        _array(s.error_code for s in settles),
-        _array(s.latency_ms for s in settles),
-        _array(s.first_token_ms for s in settles),
+        uuids([r.id for r in reserves]),
+        uuids([r.organization_id for r in reserves]),
+        uuids([r.user_id for r in reserves]),
+        uuids([r.api_key_id for r in reserves]),
+        uuids([r.publisher_id for r in reserves]),
+        uuids([r.ai_model_id for r in reserves]),
+        uuids([r.version_id for r in reserves]),
+        uuids([r.price_id for r in reserves]),
+        texts([r.kind for r in reserves]),
+        texts([r.mode for r in reserves]),
+        booleans([r.is_streamed for r in reserves]),
+        bigints([r.hold_nano for r in reserves]),
+        integers(first),
+        integers(last),
+        uuids(budgets),
+        bigints(amounts),
+        uuids([s.id for s in settles]),
+        texts([s.rule.value for s in settles]),
+        bigints([s.cost_nano for s in settles]),
+        bigints([s.input_tokens for s in settles]),
+        bigints([s.output_tokens for s in settles]),
+        texts([s.usage_source for s in settles]),
+        integers([s.http_status for s in settles]),
+        texts([s.error_code for s in settles]),
+        integers([s.latency_ms for s in settles]),
+        integers([s.first_token_ms for s in settles]),
     ]
-
-
-def _array(values: Iterable[UUID | str | int | None]) -> str:
-    """As PostgreSQL reads it. psycopg's own lists take longer, and are of another type for larger numbers."""
-    return "{" + ",".join(["NULL" if v is None else _quoted(v) if isinstance(v, str) else str(v) for v in values]) + "}"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def batch_answer(row: Sequence[Any]) -> BatchAnswer:
@@ -136,9 +121,10 @@ def batch_answer(row: Sequence[Any]) -> BatchAnswer:
 @transaction.atomic
 def move(*, reserves: Sequence[Reserve] = (), settles: Sequence[Settle] = ()) -> BatchAnswer:
     """Reserve and settle in one transaction, for whoever is not the hot path."""
-    with connection.cursor() as cursor:
+    # Django's cursor writes values into the text of a statement, which packed arrays cannot be.
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(BATCH_SQL, batch_parameters(reserves, settles))
-        return batch_answer(cursor.fetchone())
+        return batch_answer(cursor.fetchone() or ([], [], []))
 
 
 def settle_orphans() -> int:
