@@ -126,7 +126,7 @@ class Lines:
             return
         at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         head = {"event": self._event, "level": "info", "logger": self._logger.name, "timestamp": at}
-        self._waiting.append(msgspec.json.encode(facts | head))
+        self._waiting.append(msgspec.json.encode({**head, **facts}))
         if len(self._waiting) >= MAX_WAITING_LINES:
             self.write()
 

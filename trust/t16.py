@@ -103,7 +103,6 @@ SABOTAGES = (
         "mask(value.replace(secret, HIDDEN) if secret else value)",
         "value",
     ),
-    Sabotage("redirects are followed", "common/outbound/door.py", "allow_redirects=False,", "allow_redirects=True,"),
     Sabotage(
         "where a call comes from goes along",
         "gateway/hotpath/rules.py",
