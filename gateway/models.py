@@ -123,6 +123,7 @@ class Invocation(models.Model):
     price = models.ForeignKey(
         "marketplace.Price", models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
+    deployment_id = models.UUIDField(null=True)  # by whose name the model was called
     kind = models.CharField(max_length=10, choices=Kind)
     mode = models.CharField(max_length=4)
     is_streamed = models.BooleanField(default=False)

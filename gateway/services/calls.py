@@ -24,7 +24,7 @@ ORPHAN_AFTER_SECONDS = 150
 WRITTEN_WITHIN = timedelta(hours=1)
 VOIDED_AT_ONCE = 500
 
-BATCH_SQL = "SELECT refused, refused_by, unsettled FROM gateway_batch(" + "%b, " * 25 + "%b)"
+BATCH_SQL = "SELECT refused, refused_by, unsettled FROM gateway_batch(" + "%b, " * 26 + "%b)"
 
 
 class Reserve(NamedTuple):
@@ -43,6 +43,7 @@ class Reserve(NamedTuple):
     is_streamed: bool
     hold_nano: int
     budget_ids: tuple[UUID, ...]
+    deployment_id: UUID | None = None
 
 
 class Settle(NamedTuple):
@@ -88,6 +89,7 @@ def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle]) -> 
         uuids([r.ai_model_id for r in reserves]),
         uuids([r.version_id for r in reserves]),
         uuids([r.price_id for r in reserves]),
+        uuids([r.deployment_id for r in reserves]),
         texts([r.kind for r in reserves]),
         texts([r.mode for r in reserves]),
         booleans([r.is_streamed for r in reserves]),
