@@ -93,7 +93,7 @@ SABOTAGES = (
     ),
     Sabotage(
         "what was mailed stays in the outbox",
-        "notifications/services.py",
+        "notifications/services/messages.py",
         'next_attempt_at=None, payload=None, last_error=""\n    )\n    logger.info',
         "next_attempt_at=None, payload=None, last_error=str(payload)[:300]\n    )\n    logger.info",
     ),

@@ -15,8 +15,8 @@ from django.db import connection, transaction
 from django.utils import translation
 
 from common.clock import now
-from notifications import services
 from notifications.models import Message
+from notifications.services import messages as services
 from notifications.tests.factories import make_message
 
 
