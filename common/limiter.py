@@ -6,11 +6,10 @@ its share (`limit` / expected processes) by itself: never open, never all denied
 """
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha1
 from typing import Any, NamedTuple
@@ -79,15 +78,14 @@ class Bucket:
     period_seconds: int = 60
     burst: int | None = None
     name: str = "requests"
+    size: int = field(init=False, repr=False)
+    step_us: int = field(init=False, repr=False)
+    """Microseconds in which one request is refilled, rounded up: never more than the limit."""
 
-    @property
-    def size(self) -> int:
-        return max(1, self.limit if self.burst is None else self.burst)
-
-    @property
-    def step_us(self) -> int:
-        """Microseconds in which one request is refilled, rounded up: never more than the limit."""
-        return -(-self.period_seconds * 1_000_000 // max(1, self.limit))
+    def __post_init__(self) -> None:  # once for each bucket; they are asked for at each call
+        set_field = object.__setattr__
+        set_field(self, "size", max(1, self.limit if self.burst is None else self.burst))
+        set_field(self, "step_us", -(-self.period_seconds * 1_000_000 // max(1, self.limit)))
 
 
 class Decision(NamedTuple):
@@ -264,37 +262,37 @@ ARGUMENTS_PER_KEY = 4  # the key itself, microseconds per request, burst, whethe
 
 
 def _pack(groups: Sequence[Sequence[Bucket]]) -> list[str | int]:
-    buckets = [bucket for group in groups for bucket in group]
-    packed: list[str | int] = ["limit:" + bucket.key for bucket in buckets]
-    for bucket in buckets:
-        packed += (bucket.step_us, bucket.size)
+    keys: list[str | int] = []
+    rates: list[int] = []
+    ends: list[int] = []
     for group in groups:
-        packed += [0] * (len(group) - 1) + [1]
-    return packed
+        for bucket in group:
+            keys.append("limit:" + bucket.key)
+            rates += (bucket.step_us, bucket.size)
+            ends.append(0)
+        ends[-1] = 1
+    return keys + rates + ends
 
 
 def _decide(groups: Sequence[Sequence[Bucket]], reply: Sequence[int]) -> list[list[Decision]]:
     answers = iter(reply)
-    return [
-        [_decision(bucket, bucket.size, bool(next(answers)), backlog_us=next(answers)) for bucket in group]
-        for group in groups
-    ]
+    return [[_decision(bucket, bucket.size, next(answers) == 1, next(answers)) for bucket in group] for group in groups]
 
 
 def _decision(bucket: Bucket, size: int, allowed: bool, backlog_us: int, step_us: int | None = None) -> Decision:
     """backlog_us: how far the theoretical arrival time lies ahead."""
     step = step_us or bucket.step_us
     free_us = size * step - backlog_us
-    wait_us = max(0, step - free_us)
+    wait_us = step - free_us if free_us < step else 0
     return Decision(
-        name=bucket.name,
-        allowed=allowed,
-        limit=bucket.limit,
-        period_seconds=bucket.period_seconds,
-        remaining=max(0, free_us // step),
-        reset_seconds=math.ceil(backlog_us / 1_000_000),
-        retry_after_seconds=math.ceil(wait_us / 1_000_000),
-        retry_after_ms=math.ceil(wait_us / 1_000),
+        bucket.name,
+        allowed,
+        bucket.limit,
+        bucket.period_seconds,
+        free_us // step if free_us > 0 else 0,
+        -(-backlog_us // 1_000_000),
+        -(-wait_us // 1_000_000),
+        -(-wait_us // 1_000),
     )
 
 
@@ -302,7 +300,7 @@ def _seen(bucket: Bucket, due: int, now: int) -> Decision:
     """The script's arithmetic, for a bucket that nothing is taken from. due: its theoretical arrival time."""
     room = bucket.step_us * bucket.size
     backlog = min(max(due, now), now + room) - now
-    return _decision(bucket, bucket.size, backlog + bucket.step_us <= room, backlog_us=backlog)
+    return _decision(bucket, bucket.size, backlog + bucket.step_us <= room, backlog)
 
 
 class _Fallback:
