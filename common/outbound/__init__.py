@@ -6,20 +6,24 @@ from common.outbound.door import Door, Reply, Resolver, StreamedReply
 from common.outbound.errors import (
     OutboundBadAnswer,
     OutboundError,
+    OutboundNotSent,
     OutboundRefused,
     OutboundTimeout,
     OutboundTooLarge,
     OutboundUnreachable,
+    OutboundWrongType,
 )
 
 __all__ = [
     "Door",
     "OutboundBadAnswer",
     "OutboundError",
+    "OutboundNotSent",
     "OutboundRefused",
     "OutboundTimeout",
     "OutboundTooLarge",
     "OutboundUnreachable",
+    "OutboundWrongType",
     "Policy",
     "Reply",
     "Resolver",

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to an upstream: a request is written, its answer read strictly and within bounds.
 
-llhttp parses; what it would take and we do not (endless headers, an encoding nobody asked for, another protocol) is
-refused here. Whatever goes wrong ends the connection.
+llhttp parses; what it would take and we do not (endless headers, encodings in encodings, another protocol, a type that
+nobody asked for) is refused here. Whatever goes wrong ends the connection.
 """
 
 import asyncio
@@ -12,12 +12,15 @@ from typing import cast
 
 import httptools
 
+from common.outbound.bodies import WINDOWS, Inflater, is_accepted
 from common.outbound.errors import (
     OutboundBadAnswer,
     OutboundError,
+    OutboundNotSent,
     OutboundTimeout,
     OutboundTooLarge,
     OutboundUnreachable,
+    OutboundWrongType,
 )
 
 KEEPALIVE_SECONDS = 4  # idle; less than the five seconds after which common servers hang up
@@ -29,6 +32,7 @@ QUEUED_BYTES = 256 * 1024  # of a stream that nobody takes; then the upstream wa
 PIECE_BYTES = 512 * 1024  # larger bodies are sent in pieces, and others may send between them
 
 NOT_HTTP = "The answer is not proper HTTP or ends too early."
+HUNG_UP = "The server hung up without an answer."
 
 # fmt: off
 _READ_HEADERS = frozenset((
@@ -61,13 +65,25 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = self._is_under_way = False
         self._failure: OutboundError | None = None
+        self._inflater: Inflater | None = None
 
     # --- An exchange ---
 
     async def send(
-        self, head: bytes, body: bytes, *, timeout: Timeouts, headers_by: float, deadline: float, max_bytes: int
+        self,
+        head: bytes,
+        body: bytes,
+        *,
+        timeout: Timeouts,
+        headers_by: float,
+        deadline: float,
+        max_bytes: int,
+        accept: str = "",
     ) -> None:
-        """Write a request. headers_by, deadline: loop times. The answer may have begun before the body has left."""
+        """Write a request. headers_by, deadline: loop times; accept: the types that a good answer may be of.
+
+        The answer may have begun before the body has left.
+        """
         self.status = 0
         self.read_headers: dict[str, str] = {}
         self._pieces: list[bytes] = []
@@ -75,12 +91,13 @@ class Connection(asyncio.Protocol):
         self._progress_at = 0.0
         self._has_headers = self._has_begun = self._is_complete = self._is_paused = self._is_streamed = False
         self._has_length = self._is_chunked = self._is_kept_alive = False
+        self._accept, self._inflater = accept, None
         self._max_bytes, self._idle, self._deadline, self._headers_by = max_bytes, timeout.idle, deadline, headers_by
         self._is_under_way = True
         self._arm(headers_by)
         transport = self._transport
         if transport is None or self._is_closed:
-            self._fail(OutboundUnreachable("The server hung up without an answer."))
+            self._fail(OutboundNotSent(HUNG_UP))
         elif len(body) <= PIECE_BYTES:
             transport.write(head + body)
         else:
@@ -204,13 +221,13 @@ class Connection(asyncio.Protocol):
         self._is_closed = True
         if not self._is_under_way or self._is_complete:
             return
-        if not self._has_begun:
-            self._fail(OutboundUnreachable("The server hung up without an answer."))
+        if not self._has_begun:  # a kept connection was being closed while the request was on its way
+            was_kept = self.idle_since != self._born_at
+            self._fail(OutboundNotSent(HUNG_UP) if was_kept else OutboundUnreachable(HUNG_UP))
         elif error is not None:
             self._fail(OutboundUnreachable("The connection broke."))
         elif self._has_headers and not self._has_length and not self._is_chunked:
-            self._is_complete = True  # such an answer ends with its connection
-            self._wake()
+            self._complete()  # such an answer ends with its connection
         else:
             self._fail(OutboundBadAnswer(NOT_HTTP))
 
@@ -260,8 +277,17 @@ class Connection(asyncio.Protocol):
             self._is_chunked = True
             if value.strip().lower() != b"chunked":
                 self._fail(OutboundBadAnswer("The answer is encoded in a way that was not asked for."))
-        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+        elif name == b"content-encoding":
+            self._set_encoding(value.decode("latin-1").strip().lower())
+
+    def _set_encoding(self, encoding: str) -> None:
+        """It was asked for plain. One that can be unpacked within bounds is; one in another is refused."""
+        if encoding in ("", "identity"):
+            return
+        if encoding not in WINDOWS or self._inflater is not None:
             self._fail(OutboundBadAnswer("The answer is compressed, though it was asked for plain."))
+        else:
+            self._inflater = Inflater(encoding)
 
     def on_headers_complete(self) -> None:
         if self._is_complete:
@@ -269,6 +295,14 @@ class Connection(asyncio.Protocol):
         self.status = self._parser.get_status_code()
         if self.status < 200:  # an interim answer; the real one follows
             self.read_headers.clear()
+            self._inflater = None
+            return
+        if (
+            self._accept
+            and self.status < 300
+            and not is_accepted(self.read_headers.get("content-type", ""), self._accept)
+        ):
+            self._fail(OutboundWrongType("The answer is of another type than was asked for."))
             return
         self._has_headers = True
         self._progress_at = now = self._loop.time()
@@ -279,9 +313,17 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._dry = 0
-        self._size += len(body)
         if self._failure is not None or self._is_complete:
             return
+        if self._inflater is not None:
+            try:
+                body = self._inflater.feed(body, self._max_bytes - self._size)
+            except OutboundError as error:
+                self._fail(error)
+                return
+            if not body:
+                return
+        self._size += len(body)
         self._progress_at = self._loop.time()
         if self._size > self._max_bytes:
             self._fail(OutboundTooLarge(f"The answer is larger than {self._max_bytes} bytes."))
@@ -296,6 +338,15 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self.status >= 200 and self._failure is None and not self._is_complete:
-            self._is_complete = True
             self._is_kept_alive = self._parser.should_keep_alive()  # known now, and not later
-            self._wake()
+            self._complete()
+
+    def _complete(self) -> None:
+        if self._inflater is not None:
+            try:
+                self._inflater.end()
+            except OutboundError as error:
+                self._fail(error)
+                return
+        self._is_complete = True
+        self._wake()

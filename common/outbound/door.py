@@ -19,7 +19,7 @@ from aiohappyeyeballs import start_connection
 
 from common.outbound.addresses import Policy, Target
 from common.outbound.connection import KEEPALIVE_SECONDS, Connection, Timeouts
-from common.outbound.errors import OutboundRefused, OutboundTimeout, OutboundUnreachable
+from common.outbound.errors import OutboundNotSent, OutboundRefused, OutboundTimeout, OutboundUnreachable
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,10 @@ class Door:
         timeout: Timeouts = USUAL,
         max_bytes: int,
     ) -> Reply:
-        """Send a request and read the whole answer. Redirects are answers. Raises `OutboundError`."""
+        """Send a request and read the whole answer. Redirects are answers. Raises `OutboundError`.
+
+        headers: a good answer of another type than `Accept` names, when it names one, is OutboundWrongType.
+        """
         target = self._target(url)
         connection = await self._send(target, method, headers, body, timeout, max_bytes)
         try:
@@ -189,6 +192,7 @@ class Door:
                 headers_by=now + timeout.connect + timeout.first_byte,
                 deadline=now + timeout.total,
                 max_bytes=max_bytes,
+                accept=headers.get("Accept", "") if headers else "",
             )
         except BaseException:
             self._busy.discard(connection)
@@ -251,7 +255,7 @@ class Door:
         except ssl.SSLError as error:
             raise OutboundUnreachable("TLS failed: the certificate is not valid for this host.") from error
         except OSError as error:
-            raise OutboundUnreachable("Nothing answers at this host and port.") from error
+            raise OutboundNotSent("Nothing answers at this host and port.") from error
 
     async def _addresses(self, target: Target) -> Sequence[str]:
         """Every answer has to pass: a name that leads inside even once is refused as a whole."""

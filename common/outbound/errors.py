@@ -17,6 +17,10 @@ class OutboundUnreachable(OutboundError):
     """No connection, or one that ended before an answer began: name, network, TLS."""
 
 
+class OutboundNotSent(OutboundUnreachable):
+    """The server cannot have begun to work on the request: no connection came about, or a kept one was at its end."""
+
+
 class OutboundTimeout(OutboundError):
     """Too slow. `phase` is `connect`, `first_byte`, `idle` or `total`."""
 
@@ -30,7 +34,11 @@ class OutboundTooLarge(OutboundError):
 
 
 class OutboundBadAnswer(OutboundError):
-    """An answer that is not proper HTTP, is compressed though we asked for it plain, or ends too early."""
+    """An answer that is not proper HTTP, is compressed in a way that we do not read, or ends too early."""
+
+
+class OutboundWrongType(OutboundBadAnswer):
+    """A good answer of another type than was asked for; none of it was read."""
 
 
 _SLOW = {

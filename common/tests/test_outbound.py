@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import datetime
+import gzip
 import logging
 import socket
 import ssl
+import zlib
 
 import pytest
 from cryptography import x509
@@ -19,6 +21,7 @@ from common.outbound import (
     OutboundTimeout,
     OutboundTooLarge,
     OutboundUnreachable,
+    OutboundWrongType,
     Policy,
     Timeouts,
     check_url,
@@ -210,6 +213,60 @@ async def test_a_name_server_that_does_not_answer_is_a_slow_connection():
         assert caught.value.phase == "connect"
 
 
+PACKED = gzip.compress(b'{"a": 1}')
+BOMB = gzip.compress(bytes(20 * 1024 * 1024), compresslevel=9)
+
+
+def packed(body: bytes, *headers: str) -> bytes:
+    lines = ["HTTP/1.1 200 OK", *headers, f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def test_what_is_compressed_though_it_was_asked_for_plain_is_unpacked():
+    async with Upstream(packed(PACKED, "Content-Encoding: gzip")) as upstream:
+        for _ in range(2):
+            assert (await upstream.request()).body == b'{"a": 1}'
+        assert len(upstream.connections) == 1
+
+
+async def test_a_compressed_stream_is_unpacked_as_it_comes():
+    packer = zlib.compressobj(wbits=31)
+    one = packer.compress(b"data: 1\n\n") + packer.flush(zlib.Z_SYNC_FLUSH)
+    two = packer.compress(b"data: 2\n\n") + packer.flush()
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    script = [head + b"%x\r\n%b\r\n" % (len(one), one), 0.1, b"%x\r\n%b\r\n0\r\n\r\n" % (len(two), two)]
+    async with (
+        Upstream(*script) as upstream,
+        upstream.door.stream("GET", upstream.url, timeout=QUICK, max_bytes=100) as reply,
+    ):
+        assert [piece async for piece in reply.chunks()] == [b"data: 1\n\n", b"data: 2\n\n"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (packed(BOMB, "Content-Encoding: gzip"), OutboundTooLarge),
+        (packed(gzip.compress(BOMB), "Content-Encoding: gzip, gzip"), OutboundBadAnswer),
+        (packed(gzip.compress(BOMB), "Content-Encoding: gzip", "Content-Encoding: gzip"), OutboundBadAnswer),
+        (packed(PACKED, "Content-Encoding: br"), OutboundBadAnswer),
+        (packed(PACKED, "Content-Encoding: zstd"), OutboundBadAnswer),
+        (packed(PACKED, "Content-Encoding: deflate"), OutboundBadAnswer),
+        (packed(PACKED[:-2], "Content-Encoding: gzip"), OutboundBadAnswer),
+        (packed(PACKED + b"more", "Content-Encoding: gzip"), OutboundBadAnswer),
+        (packed(b"{}", "Content-Type: text/html"), OutboundWrongType),
+    ],
+)
+async def test_a_body_is_what_was_asked_for_and_no_more(answer, error):
+    async with Upstream(answer) as upstream:
+        with pytest.raises(error):
+            await upstream.request(headers={"Accept": "application/json"}, max_bytes=10**8)
+
+
+async def test_an_error_may_be_of_any_type():
+    async with Upstream(b"HTTP/1.1 502 No\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nno") as upstream:
+        assert (await upstream.request(headers={"Accept": "application/json"})).body == b"no"
+
+
 async def test_a_closed_port_and_an_unknown_name_are_unreachable():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -343,40 +400,83 @@ async def test_what_the_operator_opened_is_said_aloud(caplog):
     assert "plain http" in caplog.text
 
 
+class Named:
+    """A name server that knows one machine."""
+
+    async def resolve(self, host, port):
+        return ["127.0.0.1"]
+
+    async def close(self):
+        pass
+
+
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate for 127.0.0.1 that only those trust who are told to."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+def authority(tmp_path_factory):
+    """A local CA, and what it certifies: 127.0.0.1 and the name models.test."""
+    directory = tmp_path_factory.mktemp("tls")
     now = datetime.datetime.now(datetime.UTC)
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca_name, name = (x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, one)]) for one in ("A local CA", "test"))
+
+    def certify(subject, public_key, extension, is_ca):
+        return (
+            x509.CertificateBuilder(ca_name, subject, public_key, x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(extension, critical=False)
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+            .sign(ca_key, hashes.SHA256())
+        )
+
     address = x509.IPAddress(AllowedNetwork.parse("127.0.0.1/32").network.network_address)
-    built = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+    names = x509.SubjectAlternativeName([address, x509.DNSName("models.test")])
+    own = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
+    ca = certify(ca_name, ca_key.public_key(), own, True)
+    certificate = certify(name, key.public_key(), names, False)
+    pem = serialization.Encoding.PEM
+    (directory / "ca.pem").write_bytes(ca.public_bytes(pem))
+    (directory / "server.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(pem)
     )
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + built.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
+    return directory
 
 
-async def test_tls_is_verified(certificate):
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(certificate)
-    async with Upstream(OK, tls=server) as upstream:
+@pytest.fixture
+def server_tls(authority):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority / "server.pem")
+    return context
+
+
+async def test_tls_is_verified(authority, server_tls):
+    async with Upstream(OK, tls=server_tls) as upstream:
         with pytest.raises(OutboundUnreachable, match="certificate"):
             await upstream.request()
         assert upstream.requests == []
-        trusting = ssl.create_default_context(cafile=certificate)
+        trusting = ssl.create_default_context(cafile=authority / "ca.pem")
         async with Door(allowed=["127.0.0.1/32"], tls=trusting) as door:
             reply = await door.request("GET", upstream.url, timeout=QUICK, max_bytes=10)
         assert reply.body == b"{}"
+
+
+async def test_the_address_is_pinned_and_the_name_is_what_tls_and_the_server_are_told(authority, server_tls):
+    """Dialled is the address that was checked; asked for, and certified, is the name."""
+    told = []
+    server_tls.sni_callback = lambda _socket, name, _context: told.append(name)
+    trusting = ssl.create_default_context(cafile=authority / "ca.pem")
+    async with (
+        Upstream(OK, tls=server_tls) as upstream,
+        Door(allowed=["127.0.0.1/32"], tls=trusting, resolver=Named()) as door,
+    ):
+        reply = await door.request("GET", f"https://models.test:{upstream.port}/v1", timeout=QUICK, max_bytes=10)
+        assert reply.body == b"{}"
+        assert told == ["models.test"]
+        assert f"Host: models.test:{upstream.port}".encode() in upstream.requests[0].split(b"\r\n")
+        with pytest.raises(OutboundUnreachable, match="certificate"):
+            await door.request("GET", f"https://other.test:{upstream.port}/v1", timeout=QUICK, max_bytes=10)
+        assert told == ["models.test", "other.test"]
+        assert len(upstream.requests) == 1
 
 
 @pytest.mark.parametrize(
