@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 import psycopg_pool
@@ -16,7 +17,7 @@ from apikeys.services import Use, touch_keys
 from common.limiter import AsyncLimiter, Bucket, Decision
 from common.limits import require
 from common.logs import Lines
-from common.outbound import Door, OutboundError
+from common.outbound import Door, OutboundError, Reply
 from common.problems import (
     MissingScope,
     Problem,
@@ -24,6 +25,7 @@ from common.problems import (
     ServiceUnavailable,
 )
 from gateway import errors
+from gateway.adapters import Usage
 from gateway.adapters.echo import EchoDoor
 from gateway.hotpath.batcher import Batcher, QueueFull
 from gateway.hotpath.money import Money
@@ -153,13 +155,7 @@ class Gateway:
         check_input(call)
         await self.reserve(call)
         try:
-            url, headers, body = upstream_request(call)
-            reply = await self.door_of(call).request(
-                "POST", url, headers=headers, body=body, timeout=timeouts(call), max_bytes=MAX_ANSWER_BYTES
-            )
-            output = read_output(call, reply)
-            usage = usage_of(call, output, len(reply.body))
-            settle = settlement(call, usage)
+            reply, output, usage, settle = await self.ask(call)
         except BaseException as error:  # cancelled and bugs of ours included: the hold goes back
             problem = problem_of(error)
             await asyncio.shield(self.let_go(call, problem))
@@ -170,29 +166,46 @@ class Gateway:
         cost = min(settle.cost_nano, call.hold_nano)
         return Answer(200, reply.body, answer_headers(call, cost), output, cost, usage)
 
-    async def reserve(self, call: Call) -> None:
-        """Make the hold durable, or raise the 402 that names the budget."""
+    async def ask(self, call: Call) -> tuple[Reply, Any, Usage, Settle]:
+        """Send a call that is reserved. Returns its good answer, what stands in it, and how to settle it.
+
+        Raises a Problem or an OutboundError.
+        """
+        url, headers, body = upstream_request(call)
+        reply = await self.door_of(call).request(
+            "POST", url, headers=headers, body=body, timeout=timeouts(call), max_bytes=MAX_ANSWER_BYTES
+        )
+        output = read_output(call, reply)
+        usage = usage_of(call, output, len(reply.body))
+        return reply, output, usage, settlement(call, usage)
+
+    @staticmethod
+    def reserve_of(call: Call) -> Reserve:
+        """What is to be held for the call, and where. Raises ValidationFailed for what no budget could hold."""
         call.hold_nano = hold_of(call)
         caller, listing = call.caller, call.listing
+        return Reserve(
+            id=call.id,
+            organization_id=caller.organization_id,
+            user_id=caller.user_id,
+            api_key_id=caller.api_key_id,
+            publisher_id=listing.publisher_id,
+            ai_model_id=listing.id,
+            version_id=listing.version_id,
+            price_id=listing.price.id,
+            kind=call.kind,
+            mode=caller.mode,
+            is_streamed=call.is_streamed,
+            hold_nano=call.hold_nano,
+            budget_ids=caller.budget_ids if call.hold_nano else (),
+        )
+
+    async def reserve(self, call: Call) -> None:
+        """Make the hold durable, or raise the 402 that names the budget."""
+        reserve = self.reserve_of(call)
         self._open[call.id] = call.began
         try:
-            refused_by = await self.money.reserve(
-                Reserve(
-                    id=call.id,
-                    organization_id=caller.organization_id,
-                    user_id=caller.user_id,
-                    api_key_id=caller.api_key_id,
-                    publisher_id=listing.publisher_id,
-                    ai_model_id=listing.id,
-                    version_id=listing.version_id,
-                    price_id=listing.price.id,
-                    kind=call.kind,
-                    mode=caller.mode,
-                    is_streamed=call.is_streamed,
-                    hold_nano=call.hold_nano,
-                    budget_ids=caller.budget_ids if call.hold_nano else (),
-                )
-            )
+            refused_by = await self.money.reserve(reserve)
         except asyncio.CancelledError:  # the hold may be on its way already; what takes it back leaves later
             await asyncio.shield(self.let_go(call, errors.GatewayStopped(), Rule.NOT_SENT))
             raise
