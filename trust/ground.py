@@ -239,7 +239,7 @@ class Ground:
         for _ in range(count):
             port = random_port()
             log = self.directory / "log" / f"web-{port}.log"
-            process = launch_web(port, environment=self._given() | environment, log=log)
+            process = launch_web(port, environment=self.given() | environment, log=log)
             web = Web(f"http://127.0.0.1:{port}", process, log)
             self._webs.append(web)
             begun.append((web, port))
@@ -286,14 +286,14 @@ class Ground:
         done = subprocess.run(
             [sys.executable, "manage.py", *command],
             cwd=ROOT,
-            env=self._given() | environment,
+            env=self.given() | environment,
             capture_output=True,
             text=True,
             check=True,
         )
         return done.stdout
 
-    def _given(self) -> dict[str, str]:
+    def given(self) -> dict[str, str]:
         return {name: os.environ[name] for name in KEPT if name in os.environ} | self.environment
 
     def logs(self) -> str:

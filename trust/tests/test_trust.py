@@ -32,7 +32,7 @@ def test_the_list_has_a_line_for_each_of_the_44(capsys):
     assert {line.split()[1] for line in lines} == {"built", "not"}
 
 
-@pytest.mark.parametrize("arguments", [["T45"], ["T01"], ["fast", "T01"], ["sabotage", "T19", "--only", "nothing"]])
+@pytest.mark.parametrize("arguments", [["T45"], ["T40"], ["fast", "T40"], ["sabotage", "T19", "--only", "nothing"]])
 def test_what_is_not_there_is_said_and_not_taken_for_held(arguments, capsys):
     assert main(arguments) == 2
     assert "trust: " in capsys.readouterr().err
