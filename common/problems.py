@@ -4,7 +4,7 @@ A service raises a `Problem`; the edge answers it once. An exception that is no 
 Every class here and in the apps' `errors.py` is registered by its code, and `/docs/errors` is made from the registry.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, TypedDict
 
 from django.conf import settings
@@ -328,6 +328,35 @@ def openai_envelope(problem: Problem, request_id: str) -> dict[str, Any]:
     return {"error": error}
 
 
+ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+ANTHROPIC_PATHS = frozenset({"/v1/messages"})
+
+
+def anthropic_envelope(problem: Problem, request_id: str) -> dict[str, Any]:
+    """The same facts as Anthropic's clients expect them: `{"type": "error", "error": {"type", "message", …}, …}`."""
+    error = openai_envelope(problem, request_id)["error"]
+    usual = "api_error" if problem.status >= 500 else "invalid_request_error"
+    told = {name: value for name, value in error.items() if name not in ("type", "request_id") and value is not None}
+    known = ANTHROPIC_TYPES.get(problem.status, usual)
+    return {"type": "error", "error": {"type": known, **told}, "request_id": request_id}
+
+
+def envelope_at(path: str) -> Callable[[Problem, str], dict[str, Any]]:
+    """The document in which errors leave at this path."""
+    if not speaks_openai(path):
+        return document
+    return anthropic_envelope if path in ANTHROPIC_PATHS else openai_envelope
+
+
 # --- From other exceptions ---
 
 
@@ -448,9 +477,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if problem.status == 405 and (view := context.get("view")) is not None:
         headers.setdefault("Allow", ", ".join(view.allowed_methods))
     path = getattr(request, "path", "")
-    body = openai_envelope if speaks_openai(path) else document
     return Response(
-        body(problem, request_id_of(request)),
+        envelope_at(path)(problem, request_id_of(request)),
         status=problem.status,
         headers=headers,
         content_type=None if speaks_openai(path) else CONTENT_TYPE,
@@ -471,7 +499,8 @@ def problem_response(problem: Problem, request: HttpRequest) -> HttpResponseBase
     _note_code(request, problem)
     request_id = request_id_of(request)
     if speaks_openai(request.path):
-        return JsonResponse(openai_envelope(problem, request_id), status=problem.status, headers=problem.headers)
+        body = envelope_at(request.path)(problem, request_id)
+        return JsonResponse(body, status=problem.status, headers=problem.headers)
     if is_api_path(request.path):
         return JsonResponse(
             document(problem, request_id), status=problem.status, headers=problem.headers, content_type=CONTENT_TYPE

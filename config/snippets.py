@@ -27,6 +27,10 @@ ARGUMENTS = {
     }),
     "embeddings": frozenset({"dimensions", "encoding_format", "input", "model", "user"}),
 }
+MESSAGE_ARGUMENTS = frozenset({
+    "max_tokens", "messages", "metadata", "model", "stop_sequences", "stream", "system", "temperature", "thinking",
+    "tool_choice", "tools", "top_k", "top_p",
+})
 # fmt: on
 METHODS = {"/v1/chat/completions": "chat.completions", "/v1/completions": "completions", "/v1/embeddings": "embeddings"}
 #: What a program looks for in the answer, in Python and in JavaScript.
@@ -65,6 +69,8 @@ def request_tabs(site_url: str, path: str, body: Any) -> list[Tab]:
     """Exactly this request in three languages."""
     is_streamed = isinstance(body, dict) and body.get("stream") is True
     shell = _curl(site_url + path, body, is_streamed)
+    if path == "/v1/messages" and isinstance(body, dict) and not is_streamed:
+        return _tabs(shell, _anthropic_python(site_url, body), _anthropic_node(site_url, body))
     if path in METHODS and isinstance(body, dict):
         method = METHODS[path]
         return _tabs(shell, _openai_python(site_url, method, body), _openai_node(site_url, method, body))
@@ -120,6 +126,29 @@ const client = new OpenAI({{ baseURL: "{site_url}/v1", apiKey: process.env.AGORA
         loop = f'for await (const chunk of stream) process.stdout.write({DELTAS[method][1]} ?? "");'
         return f"{lines}const stream = {call}\n{loop}"
     return f"{lines}const reply = {call}\nconsole.log({RESULTS[method][1]});"
+
+
+def _anthropic_python(site_url: str, body: Mapping[str, Any]) -> str:
+    """The SDK adds `/v1` itself, and takes by name what a body has."""
+    known = {name: value for name, value in body.items() if name in MESSAGE_ARGUMENTS}
+    if rest := {name: value for name, value in body.items() if name not in known}:
+        known["extra_body"] = rest
+    arguments = "".join(f"    {name}={_python_literal(value, 1)},\n" for name, value in known.items())
+    return f"""import os
+from anthropic import Anthropic
+
+client = Anthropic(base_url="{site_url}", api_key=os.environ["AGORAI_API_KEY"])
+message = client.messages.create(
+{arguments})
+print(message.content[0].text)"""
+
+
+def _anthropic_node(site_url: str, body: Mapping[str, Any]) -> str:
+    return f"""import Anthropic from "@anthropic-ai/sdk";
+
+const client = new Anthropic({{ baseURL: "{site_url}", apiKey: process.env.AGORAI_API_KEY }});
+const message = await client.messages.create({_node_literal(body, 0, is_broken=True)});
+console.log(message.content[0].text);"""
 
 
 def _python(url: str, body: Any) -> str:

@@ -140,7 +140,7 @@ class PlaygroundForm:
 
     @cached_property
     def can_stream(self) -> bool:
-        """Whether the answer may come bit by bit: what speaks OpenAI's protocol, and takes `stream`."""
+        """Whether the answer may come bit by bit here: what speaks OpenAI's protocol, and takes `stream`."""
         return self._kind in (Invocation.Kind.CHAT, Invocation.Kind.COMPLETION) and self._takes("stream")
 
     @property
@@ -201,6 +201,8 @@ class PlaygroundForm:
 
     @cached_property
     def _kind(self) -> str:
+        if self._endpoint is not None and self._endpoint.protocol == Endpoint.Protocol.ANTHROPIC:
+            return Invocation.Kind.MESSAGES
         if self._endpoint is None or self._endpoint.protocol != Endpoint.Protocol.OPENAI:
             return Invocation.Kind.INVOKE
         known = self._root.get("properties") or {}

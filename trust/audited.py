@@ -44,6 +44,7 @@ EXCUSED = {
     "POST api:v1-chat-completions": CALL,
     "POST api:v1-completions": CALL,
     "POST api:v1-embeddings": CALL,
+    "POST api:v1-messages": CALL,
     "POST playground": CALL,
     "POST api:refresh": "every five minutes of every program; a second use of a token is recorded (T26)",
     "POST api:login-code": ASKS,

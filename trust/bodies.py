@@ -198,6 +198,9 @@ API: Mapping[tuple[str, str], Sequence[Deed]] = {
     ("api:v1-embeddings", "POST"): (
         Deed(lambda asked: {"model": "house/nothing", "input": "x"}, "models.call", done(404)),
     ),
+    ("api:v1-messages", "POST"): (
+        Deed(lambda asked: {"model": "house/nothing", "messages": [], "max_tokens": 5}, "models.call", done(404)),
+    ),
 }
 
 THERE = done(302)

@@ -28,8 +28,8 @@ AT_ADMIN = ("anonymous", "consumer A", "superuser")
 AT_FORMS_OF_STAFF = ("consumer A", "support", "superuser")
 LIKE_OTHERS = ("consumer B", "developer A")
 AT_PACKAGES = ("anonymous", "consumer A", "owner", EVERYTHING)  # pages of other people's packages
-#: What calls models as OpenAI's clients do is for keys alone.
-KEYS_ALONE = ("api:v1-chat-completions", "api:v1-completions", "api:v1-embeddings")
+#: What calls models as OpenAI's and Anthropic's clients do is for keys alone.
+KEYS_ALONE = ("api:v1-chat-completions", "api:v1-completions", "api:v1-embeddings", "api:v1-messages")
 #: Open to look at; to send something takes a person.
 PERSON_TO_SEND = ("playground", "invitation")
 #: What GET answers where it is let in, if not 200.

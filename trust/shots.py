@@ -65,6 +65,7 @@ API = (
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
+    "/v1/messages",
     "/openapi.json",
 )
 PAGES = (

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol
+
+from common.problems import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,33 @@ class Upstream(Protocol):
 
     def is_empty(self, answer: Any, kind: str) -> bool:
         """Whether the answer delivers nothing, and so costs nothing."""
+
+
+class StreamReader(Protocol):
+    """The events of one streamed answer: `read` each, then `ending` once the call is settled, or `broken`.
+
+    `usage`: as reported so far. `is_over`: the answer is complete, whatever the upstream says after it. `has_ending`:
+    something is held back that `ending` will give.
+    """
+
+    usage: Usage | None
+    is_over: bool
+
+    @property
+    def has_ending(self) -> bool: ...
+
+    def read(self, data: bytes) -> tuple[bytes, int]:
+        """What to pass on now for an event's data, and how many bytes of it were generated.
+
+        Raises OutboundBadAnswer for what is no event of the protocol, UpstreamFailed for one that reports an error.
+        """
+
+    def ending(self, usage: Usage, cost: Decimal) -> bytes:
+        """What closes the answer: what was held back, with what the call is billed."""
+
+    @staticmethod
+    def broken(problem: Problem, request_id: str) -> bytes:
+        """What ends an answer that broke off."""
 
 
 def reported(usage: Any, input_names: tuple[str, ...], output_names: tuple[str, ...]) -> Usage | None:

@@ -17,6 +17,7 @@ from common.outbound import Reply
 from gateway.adapters import Usage, count_tokens, openai
 
 DIMENSIONS = 16  # of its embeddings
+Events = openai.Events
 
 
 def url(base: str, kind: str) -> str:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
-from gateway.adapters import Usage, reported
+import msgspec
 
+from common.outbound import OutboundBadAnswer
+from common.problems import Problem, openai_envelope
+from gateway.adapters import Usage, reported
+from gateway.errors import UpstreamFailed
+
+DONE = b"data: [DONE]\n\n"
 PATHS = {"chat": "/chat/completions", "completion": "/completions", "embedding": "/embeddings"}
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode  # an exact decimal, not a binary fraction
 
 
 def url(base: str, kind: str) -> str:
@@ -30,3 +40,92 @@ def usage(answer: Any) -> Usage | None:
 def is_empty(answer: Any, kind: str) -> bool:
     content = answer.get("data" if kind == "embedding" else "choices") if isinstance(answer, dict) else None
     return not isinstance(content, list) or not content
+
+
+class Events:
+    """A stream, chunk by chunk. See `gateway.adapters.StreamReader`.
+
+    A client that asked for usage gets it in the extra chunk it expects; for all others it rides on the last chunk that
+    has choices. Either carries `cost`.
+    """
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        options = body.get("stream_options")
+        self.usage: Usage | None = None
+        self.is_over = False
+        self._wants_usage = isinstance(options, dict) and options.get("include_usage") is True
+        self._last: dict[str, Any] | None = None  # the last chunk with a finish reason, held until the settlement
+        self._last_data = b""  # the same as it came
+        self._usage_chunk: dict[str, Any] | None = None
+
+    def read(self, data: bytes) -> tuple[bytes, int]:
+        if data == b"[DONE]":
+            self.is_over = True
+            return b"", 0
+        try:
+            chunk = msgspec.json.decode(data)
+        except (ValueError, RecursionError):
+            raise OutboundBadAnswer("The stream holds something other than JSON.") from None
+        if not isinstance(chunk, dict) or not isinstance(chunk.get("choices") or [], list):
+            raise OutboundBadAnswer("The stream holds something other than chunks.")
+        if chunk.get("error"):
+            raise UpstreamFailed("The publisher's endpoint reported an error in the middle of its answer.")
+        if (found := usage(chunk)) is not None:
+            self.usage = found
+        choices = chunk.get("choices")
+        if not choices and chunk.get("usage") is not None:
+            self._usage_chunk = chunk
+            return b"", 0
+        passed = self._release() if self._last is not None else b""
+        if choices and any(isinstance(c, dict) and c.get("finish_reason") for c in choices):
+            self._last, self._last_data = chunk, data
+        else:
+            passed += b"data: " + data + b"\n\n"
+        return passed, _text_bytes(choices) if choices else 0
+
+    def _release(self) -> bytes:
+        held, self._last = self._last or {}, None
+        if held.get("usage") is None:
+            return b"data: " + self._last_data + b"\n\n"
+        return _event({name: value for name, value in held.items() if name != "usage"})
+
+    def ending(self, usage: Usage, cost: Decimal) -> bytes:
+        counts = {
+            "prompt_tokens": usage.input_tokens,
+            "completion_tokens": usage.output_tokens,
+            "total_tokens": usage.input_tokens + usage.output_tokens,
+        }
+        reported = (self._usage_chunk or self._last or {}).get("usage")
+        billed = {**(reported if isinstance(reported, dict) else {}), **counts, "cost": cost}
+        found = b""
+        if self._last is not None:
+            last = {name: value for name, value in self._last.items() if name != "usage"}
+            found += _event(last if self._wants_usage else {**last, "usage": billed})
+        if self._wants_usage:
+            template = self._usage_chunk or {**(self._last or {}), "choices": []}
+            found += _event({**template, "usage": billed})
+        return found + DONE
+
+    @staticmethod
+    def broken(problem: Problem, request_id: str) -> bytes:
+        return _event(openai_envelope(problem, request_id)) + DONE
+
+    @property
+    def has_ending(self) -> bool:
+        return self._last is not None
+
+
+def _text_bytes(choices: list[Any]) -> int:
+    """How much was generated: whatever stands in deltas but their role."""
+    size = 0
+    for choice in choices:
+        if isinstance(choice, dict):
+            delta = choice.get("delta")
+            for part in (*(delta.values() if isinstance(delta, dict) else ()), choice.get("text")):
+                if part and part != "assistant":
+                    size += len(part.encode()) if isinstance(part, str) else len(_encode(part))
+    return size
+
+
+def _event(chunk: Mapping[str, Any]) -> bytes:
+    return b"data: " + _encode(chunk) + b"\n\n"

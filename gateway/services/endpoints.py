@@ -22,11 +22,13 @@ from marketplace.services import record_callable
 from observability.services import record
 
 SIGNING_KEY_BYTES = 32
+USUAL_HEADER = {"anthropic": "x-api-key"}
 HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,58}", re.ASCII)
 #: Set by the gateway, or about the connection and not the message.
 # fmt: off
 OWN_HEADERS = frozenset((
-    "accept", "accept-encoding", "connection", "content-length", "content-type", "cookie", "expect", "host",
+    "accept", "accept-encoding", "anthropic-beta", "anthropic-version", "connection", "content-length", "content-type",
+    "cookie", "expect", "host",
     "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
     "user-agent",
 ))
@@ -55,17 +57,19 @@ def set_endpoint(
     url: str,
     protocol: str,
     secret: str | None = None,
-    auth_header: str = "Authorization",
+    auth_header: str = "",
     timeout_seconds: int = 60,
     max_cost_nano: int | None = None,
     upstream_model: str = "",
 ) -> Endpoint:
     """Send the calls of the model's current version to `url`, in place of where they went before.
 
+    auth_header: which header carries the secret, if not the protocol's usual one.
     secret: the header's value without `Bearer `; None keeps the one that is there, as long as the origin stays the
     same; "" removes it. Raises EndpointRefused for an address that the outbound door would not dial, ValidationFailed
     for a header that cannot be sent.
     """
+    auth_header = auth_header or USUAL_HEADER.get(protocol, "Authorization")
     if faults := list(_header_faults(auth_header, secret or "")):
         raise ValidationFailed(errors=faults)
     version = ai_model.current_version

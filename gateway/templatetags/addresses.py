@@ -40,6 +40,7 @@ PATHS = {
     Kind.CHAT: "/v1/chat/completions",
     Kind.COMPLETION: "/v1/completions",
     Kind.EMBEDDING: "/v1/embeddings",
+    Kind.MESSAGES: "/v1/messages",
 }
 
 
@@ -57,11 +58,11 @@ class Address(TypedDict):
 
 @register.simple_tag
 def call_addresses(ai_model: AIModel) -> list[Address]:
-    """Where the model can be called, OpenAI's address first; as it would be, where there is no endpoint yet."""
+    """Where the model can be called, a provider's address first; as it would be, where there is no endpoint yet."""
     publisher, slug = ai_model.publisher.slug, ai_model.slug
     example = example_of_schema(ai_model.current_version.input_schema) if ai_model.current_version else {}
-    kind = _openai_kind(ai_model)
-    found = [_openai_address(kind, {"model": f"{publisher}/{slug}", **example})] if kind is not None else []
+    kind = _kind_under_v1(ai_model)
+    found = [_address_under_v1(kind, {"model": f"{publisher}/{slug}", **example})] if kind is not None else []
     invoke: Address = {
         "id": "invoke",
         "path": f"/api/models/{publisher}:{slug}/invoke",
@@ -74,12 +75,14 @@ def call_addresses(ai_model: AIModel) -> list[Address]:
     return [*found, invoke]
 
 
-def _openai_kind(ai_model: AIModel) -> str | None:
+def _kind_under_v1(ai_model: AIModel) -> str | None:
     """The kind of call under `/v1` that the model takes, by its endpoint and its input; None if it takes none."""
     version = ai_model.current_version
     if version is None:
         return None
     endpoint = Endpoint.objects.of_model(ai_model.pk).filter(version_id__lte=version.pk).first()
+    if endpoint is not None and endpoint.protocol == Endpoint.Protocol.ANTHROPIC:
+        return Kind.MESSAGES
     speaks_openai = (
         ai_model.category in OPENAI_TASKS if endpoint is None else endpoint.protocol == Endpoint.Protocol.OPENAI
     )
@@ -92,7 +95,7 @@ def _openai_kind(ai_model: AIModel) -> str | None:
     return None
 
 
-def _openai_address(kind: str, body: Any) -> Address:
+def _address_under_v1(kind: str, body: Any) -> Address:
     words = {
         Kind.CHAT: (
             _("Chat completion"),
@@ -103,6 +106,10 @@ def _openai_address(kind: str, body: Any) -> Address:
             _("A completion as OpenAI's clients know it; with “stream” set to true it comes piece by piece."),
         ),
         Kind.EMBEDDING: (_("Embeddings"), _("Vectors, as OpenAI's clients know them.")),
+        Kind.MESSAGES: (
+            _("Message"),
+            _("A message as Anthropic's clients know it; with “stream” set to true it comes piece by piece."),
+        ),
     }
     title, text = words[Kind(kind)]
     return {
