@@ -181,20 +181,37 @@ SELECT k.id, k.organization_id, k.user_id, k.mode, k.permissions, k.allowed_mode
  WHERE k.digest = ANY(%(digests)s) OR k.previous_digest = ANY(%(digests)s)
 """
 
-LISTING = """
+COLUMNS = """
 SELECT m.id, p.slug || '/' || m.slug AS slug, m.publisher_id, m.category, m.status, m.is_callable, m.test_enabled,
        v.id AS version_id, v.version, v.input_schema, v.output_schema, e.id AS endpoint_id, e.url, e.protocol,
        e.upstream_model, e.auth_header, e.sealed_secret, e.sealed_signing_key, e.timeout_seconds, e.max_cost_nano,
        r.id AS price_id, r.type, r.amount_nano, r.period, r.currency, r.per_call_nano, r.input_nano_per_million,
        r.output_nano_per_million, r.included_calls
+"""
+ENDPOINT = """
+  LEFT JOIN LATERAL (SELECT x.* FROM gateway_endpoint x JOIN marketplace_modelversion w ON w.id = x.version_id
+                      WHERE w.ai_model_id = m.id AND w.id <= v.id ORDER BY w.id DESC LIMIT 1) e ON true
+"""
+
+LISTING = """
+{columns}
   FROM marketplace_aimodel m
   JOIN accounts_organization p ON p.id = m.publisher_id
   JOIN marketplace_modelversion v ON v.id = m.current_version_id
   JOIN LATERAL (SELECT * FROM marketplace_price x WHERE x.ai_model_id = m.id AND x.effective_from <= clock_now()
                  ORDER BY x.effective_from DESC, x.id DESC LIMIT 1) r ON true
-  LEFT JOIN LATERAL (SELECT x.* FROM gateway_endpoint x JOIN marketplace_modelversion w ON w.id = x.version_id
-                      WHERE w.ai_model_id = m.id AND w.id <= v.id ORDER BY w.id DESC LIMIT 1) e ON true
+{endpoint}
  WHERE {condition}
+"""
+
+PINNED = """
+{columns}
+  FROM marketplace_modelversion v
+  JOIN marketplace_aimodel m ON m.id = v.ai_model_id
+  JOIN accounts_organization p ON p.id = m.publisher_id
+  JOIN marketplace_price r ON r.ai_model_id = m.id AND r.id = %s
+{ENDPOINT}
+ WHERE v.id = %s
 """
 
 
@@ -206,6 +223,7 @@ class Snapshots:
         self.caller_of_key: TTLCache[tuple[bytes, ...], Caller | None] = TTLCache(self._load_key)
         self.caller_of_person: TTLCache[tuple[UUID, UUID], Caller] = TTLCache(self._load_person)
         self.listing: TTLCache[UUID | str, Listing | None] = TTLCache(self._load_listing)
+        self.pinned_listing: TTLCache[tuple[UUID, UUID], Listing | None] = TTLCache(self._load_pinned)
 
     async def budget(self, id: UUID) -> Budget:
         """The budget as it is now."""
@@ -281,39 +299,53 @@ class Snapshots:
         if name == ECHO_ID:
             return _echo_listing(await run_in_django(ensure_echo))
         if isinstance(name, UUID):
-            rows = await self._rows(LISTING.format(condition="m.id = %s"), [name])
+            rows = await self._rows(_query(LISTING, "m.id = %s"), [name])
         else:
             publisher, _, slug = name.partition("/")
-            rows = await self._rows(LISTING.format(condition="p.slug = %s AND m.slug = %s"), [publisher, slug])
-        if not rows:
-            return None
-        row = rows[0]
-        return Listing(
-            id=row["id"],
-            slug=row["slug"],
-            publisher_id=row["publisher_id"],
-            category=row["category"],
-            is_public=row["status"] in PUBLIC_STATUSES,
-            is_callable=row["is_callable"],
-            test_enabled=row["test_enabled"],
-            version_id=row["version_id"],
-            version=row["version"],
-            input=Schema.of_row(row, "input"),
-            output=Schema.of_row(row, "output"),
-            price=Price(
-                id=row["price_id"],
-                ai_model_id=row["id"],
-                type=row["type"],
-                amount_nano=row["amount_nano"],
-                period=row["period"],
-                currency=row["currency"],
-                per_call_nano=row["per_call_nano"],
-                input_nano_per_million=row["input_nano_per_million"],
-                output_nano_per_million=row["output_nano_per_million"],
-                included_calls=row["included_calls"],
-            ),
-            target=_target(row),
-        )
+            rows = await self._rows(_query(LISTING, "p.slug = %s AND m.slug = %s"), [publisher, slug])
+        return _listing(rows[0]) if rows else None
+
+    async def _load_pinned(self, ids: tuple[UUID, UUID]) -> Listing | None:
+        """A model at the version and the price of these ids; its endpoint, and whether it can be called, are of now."""
+        version_id, price_id = ids
+        if version_id == ECHO_ID:
+            return await self._load_listing(ECHO_ID)
+        rows = await self._rows(_query(PINNED, "v.id = %s"), [price_id, version_id])
+        return _listing(rows[0]) if rows else None
+
+
+def _query(listings: str, condition: str) -> str:
+    return listings.format(columns=COLUMNS, endpoint=ENDPOINT, condition=condition)
+
+
+def _listing(row: Mapping[str, Any]) -> Listing:
+    """Of the columns of `COLUMNS`."""
+    return Listing(
+        id=row["id"],
+        slug=row["slug"],
+        publisher_id=row["publisher_id"],
+        category=row["category"],
+        is_public=row["status"] in PUBLIC_STATUSES,
+        is_callable=row["is_callable"],
+        test_enabled=row["test_enabled"],
+        version_id=row["version_id"],
+        version=row["version"],
+        input=Schema.of_row(row, "input"),
+        output=Schema.of_row(row, "output"),
+        price=Price(
+            id=row["price_id"],
+            ai_model_id=row["id"],
+            type=row["type"],
+            amount_nano=row["amount_nano"],
+            period=row["period"],
+            currency=row["currency"],
+            per_call_nano=row["per_call_nano"],
+            input_nano_per_million=row["input_nano_per_million"],
+            output_nano_per_million=row["output_nano_per_million"],
+            included_calls=row["included_calls"],
+        ),
+        target=_target(row),
+    )
 
 
 def _echo_listing(price: Price) -> Listing:
