@@ -248,6 +248,7 @@ ROLE_TABLE: Mapping[str, Right] = {
     "models.publish": Right.of(
         _("List, change and withdraw models, with developer access to the site"), _OWNER, _ADMIN, _DEVELOPER
     ),
+    "deployments.change": Right.of(_("Make, change and delete deployments"), _OWNER, _ADMIN, _DEVELOPER),
     "billing.see": Right.of(_("See plans, invoices and credit"), _OWNER, _ADMIN, _DEVELOPER, _BILLING),
     "billing.change": Right.of(_("Pay, and change how is paid"), _OWNER, _ADMIN, _BILLING),
     "limits.change": Right.of(_("Set the organization’s spend limit"), _OWNER, _ADMIN, _BILLING),

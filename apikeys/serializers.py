@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.models import Budget
 from apikeys import services
 from apikeys.models import DEFAULT_PERMISSIONS, PERMISSIONS, APIKey
-from common.rest import CharField, DateTimeField, IntegerField, MoneyField, Serializer, TypeIDField, nearest
+from common.rest import CharField, DateTimeField, IntegerField, Serializer, TypeIDField, nearest
+from common.spending import SpendLimitField
 
 
 class PermissionField(CharField):
@@ -29,46 +28,6 @@ class PermissionField(CharField):
                 meant=f"Did you mean “{meant}”?" if meant else f"Valid: {', '.join(PERMISSIONS)}.",
             )
         return given
-
-
-@extend_schema_field(
-    {
-        "type": "object",
-        "required": ["amount"],
-        "properties": {
-            "amount": {"type": "string", "examples": ["5.00"]},
-            "currency": {"type": "string", "examples": ["USD"]},
-            "window": {"type": "string", "enum": Budget.Window.values, "default": "month"},
-        },
-    }
-)
-class SpendLimitField(serializers.Field):
-    """`{"amount": "5.00", "currency": "USD", "window": "month"}`."""
-
-    default_error_messages = {"window": "One of day, week, month, lifetime."}
-    amount = MoneyField()
-
-    def to_internal_value(self, data: Any) -> services.SpendLimit:
-        window: Any = Budget.Window.MONTH
-        if isinstance(data, Mapping):
-            data = dict(data)
-            window = data.pop("window", window)
-        faults = {}
-        if window not in Budget.Window.values:
-            faults["window"] = [serializers.ErrorDetail(str(self.error_messages["window"]), code="invalid_choice")]
-        try:
-            limit_nano = self.amount.to_internal_value(data)
-        except serializers.ValidationError as error:
-            if not isinstance(error.detail, dict):
-                raise
-            raise serializers.ValidationError({**error.detail, **faults}) from error
-        if faults:
-            raise serializers.ValidationError(faults)
-        return services.SpendLimit(limit_nano=limit_nano, window=window)
-
-    def to_representation(self, value: Budget) -> dict[str, str]:
-        limit = self.amount.to_representation(value.limit)
-        return {"amount": limit["amount"], "currency": limit["currency"], "window": value.window}
 
 
 class KeyPatch(Serializer):

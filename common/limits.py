@@ -27,6 +27,7 @@ from common.problems import Problem, RateLimited, is_api_path, problem_response
 
 WORDS = {
     "key": _("This key may send %(limit)s requests a minute."),
+    "deployment": _("By the name of this deployment, %(limit)s calls a minute can be made."),
     "organization": _("All keys of this organization together may send %(limit)s requests a minute."),
     "person": _("One person may send %(limit)s requests a minute."),
     "network": _("From one network address, %(limit)s requests a minute are answered."),
@@ -89,6 +90,11 @@ def buckets_of_key(key_id: Any, rate_limit: int | None, organization_id: Any, or
 def bucket_of_organization(organization_id: Any, rate_limit: int | None) -> Bucket:
     limit = rate_limit or settings.ORGANIZATION_RATE_PER_MINUTE
     return Bucket(f"organization:{organization_id}", limit, name="organization")
+
+
+def buckets_of_deployment(deployment_id: Any, rate_limit: int | None) -> tuple[Bucket, ...]:
+    """What a call by a deployment's name draws from beside its caller's; nothing where it has no limit."""
+    return () if rate_limit is None else (Bucket(f"deployment:{deployment_id}", rate_limit, name="deployment"),)
 
 
 def bucket_of_person(user_id: Any) -> Bucket:

@@ -96,6 +96,8 @@ ACCESS: dict[str, Policy] = {
     "api:key-rotate": signed_in("keys:read", "keys:write"),
     "api:key-leaks": public(),  # the signature of a partner is what counts
     "api:limits": signed_in(read=ANY),
+    "api:deployments": signed_in("deployments:read", "deployments:write", roles_write=roles_with("deployments.change")),
+    "api:deployment": signed_in("deployments:read", "deployments:write", roles_write=roles_with("deployments.change")),
     "api:models": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model-versions": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
@@ -110,12 +112,13 @@ ACCESS: dict[str, Policy] = {
     "api:requests": signed_in(RECEIPTS),
     "api:request": signed_in(RECEIPTS),
     "api:usage": signed_in("analytics:read"),
-    # The gateway, as OpenAI's clients know it.
+    # The gateway, as OpenAI's clients know it, and Anthropic's.
     "api:v1-models": signed_in(("models:read", "models:invoke")),
     "api:v1-model": signed_in(("models:read", "models:invoke")),
     "api:v1-chat-completions": signed_in(write="models:invoke"),
     "api:v1-completions": signed_in(write="models:invoke"),
     "api:v1-embeddings": signed_in(write="models:invoke"),
+    "api:v1-messages": signed_in(write="models:invoke"),
     "api:v1-request": signed_in(RECEIPTS),
     # allauth's pages: those that one needs before being signed in, then the rest.
     "account_login": public(),

@@ -61,6 +61,7 @@ GROUPS: Mapping[str, StaffGroup] = {
             "accounts.refreshfamily",
             "accounts.refreshtoken",
             "apikeys.apikey",
+            "gateway.deployment",
             "gateway.invocation",
             "billing.usageevent",
             "notifications.message",
@@ -77,6 +78,7 @@ GROUPS: Mapping[str, StaffGroup] = {
             "accounts.organization",
             "accounts.budget",
             "apikeys.apikey",
+            "gateway.deployment",
             "gateway.invocation",
             "billing.usageevent",
         ),
@@ -98,6 +100,7 @@ GROUPS: Mapping[str, StaffGroup] = {
         (
             "accounts.organization",
             "apikeys.apikey",
+            "gateway.deployment",
             "gateway.endpoint",
             "gateway.invocation",
             "gateway.sweepmark",

@@ -1,4 +1,4 @@
-"""Staff see endpoints and calls; both are read-only here. No secret is shown."""
+"""Staff see endpoints, deployments and calls; all are read-only here. No secret is shown."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from django.contrib import admin
 from django.contrib.admin.utils import flatten_fieldsets
 from django.urls import reverse
 from django.utils.html import format_html_join
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from common.ids import encode
 from common.staff import ChoiceFilter, DayFilter, ModeFilter, ReadOnlyAdmin, id_column, money_column
-from gateway.models import Endpoint, Invocation, SweepMark
+from gateway.models import Deployment, Endpoint, Invocation, SweepMark
 
 CALL_ID = id_column("req")
 
@@ -47,6 +48,34 @@ class EndpointAdmin(ReadOnlyAdmin):
         return endpoint.sealed_secret is not None
 
 
+@admin.register(Deployment)
+class DeploymentAdmin(ReadOnlyAdmin):
+    typed_ids = {"dep": "pk", "org": "organization", "mdl": "ai_model"}
+    list_display = ("name", "organization", "ai_model", "pinned", "status", "rate_limit", "fallback", "deleted_at")
+    list_filter = ("status", ("deleted_at", admin.EmptyFieldListFilter))
+    list_select_related = ("organization", "ai_model", "version", "fallback")
+    search_fields = ("name", "organization__slug", "ai_model__slug")
+    search_help_text = _("Its id or name, its organization or its model.")
+    ordering = ("-id",)
+    fields = readonly_fields = (
+        id_column("dep"),
+        "name",
+        "organization",
+        "ai_model",
+        "pinned",
+        "status",
+        "rate_limit",
+        "fallback",
+        "created_at",
+        "updated_at",
+        "deleted_at",
+    )
+
+    @admin.display(description=_("version"), ordering="version")
+    def pinned(self, deployment: Deployment) -> str:
+        return gettext("current") if deployment.version is None else deployment.version.version
+
+
 class FailureFilter(ChoiceFilter):
     title = _("answer")
     parameter_name = "http_status__gte"
@@ -55,7 +84,14 @@ class FailureFilter(ChoiceFilter):
 
 @admin.register(Invocation)
 class InvocationAdmin(ReadOnlyAdmin):
-    typed_ids = {"req": "pk", "org": "organization", "usr": "user", "key": "api_key", "mdl": "ai_model"}
+    typed_ids = {
+        "req": "pk",
+        "org": "organization",
+        "usr": "user",
+        "key": "api_key",
+        "mdl": "ai_model",
+        "dep": "deployment",
+    }
     list_display = (
         CALL_ID,
         "started_at",
@@ -75,7 +111,19 @@ class InvocationAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     fieldsets = (
         (None, {"fields": (CALL_ID, "state", "kind", "mode", "is_streamed", "is_demo")}),
-        (_("Who and what"), {"fields": ("organization", "user", "api_key", "publisher", "ai_model", "version")}),
+        (
+            _("Who and what"),
+            {"fields": ("organization", "user", "api_key", "deployment", "publisher", "ai_model", "version")},
+        ),
+        (
+            _("Fallback"),
+            {
+                "fields": (
+                    id_column("req", "fallback_id", _("called instead")),
+                    id_column("req", "fallback_of_id", _("called instead of")),
+                )
+            },
+        ),
         (_("When"), {"fields": ("started_at", "beat_at", "settled_at", "first_token_ms", "latency_ms")}),
         (_("Answer"), {"fields": ("http_status", "error_code", "input_tokens", "output_tokens", "usage_source")}),
         (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -14,19 +16,32 @@ from apikeys import services as apikeys
 from apikeys.models import APIKey
 from billing.services import ensure_account
 from common.limiter import Bucket
-from common.pagination import page_response
+from common.limits import buckets_of_deployment
+from common.pagination import PageQuery, page_response
 from common.problems import NotFound, SecondFactorStale
 from common.rest import APIView
-from gateway import errors
+from gateway import errors, services
 from gateway.errors import EndpointRefused, GatewayElsewhere, ModelNotFound, ReceiptNotFound
-from gateway.models import Endpoint, Invocation
-from gateway.serializers import EndpointIn, EndpointOut, LimitsOut, ReceiptOut, RequestQuery, openai_model
+from gateway.models import Deployment, Endpoint, Invocation
+from gateway.serializers import (
+    DeploymentIn,
+    DeploymentOut,
+    DeploymentPatch,
+    EndpointIn,
+    EndpointOut,
+    LimitsOut,
+    LimitsQuery,
+    ReceiptOut,
+    RequestQuery,
+    openai_model,
+)
 from gateway.services import set_endpoint
 from gateway.services.echo import ECHO_ID, ECHO_SLUG
 from marketplace.models import AIModel
 from marketplace.services import SEE_ALL, find_model, require_publisher
 
 MAX_LISTED = 1000
+UNDER_V1 = (Endpoint.Protocol.OPENAI, Endpoint.Protocol.ANTHROPIC)
 LOOKS_PER_MINUTE = 60  # at one's own limits
 
 
@@ -60,12 +75,56 @@ class ModelEndpoint(APIView):
         return ai_model
 
 
+def deployments_shown(deployments: Sequence[Deployment]) -> Any:
+    return DeploymentOut(deployments, many=True, context={"spend_limits": services.spend_limits_of(deployments)}).data
+
+
+class Deployments(APIView):
+    """The organization's own names for models. What is called by one is pinned and limited as it says."""
+
+    query = {"GET": PageQuery}
+
+    @extend_schema(operation_id="list_deployments", responses=DeploymentOut(many=True))
+    def get(self, request: Request) -> Response:
+        rows = Deployment.objects.for_actor(self.actor).select_related("version")
+        return page_response(self, rows, order=["-id"], serialize=deployments_shown)
+
+    @extend_schema(operation_id="create_deployment", request=DeploymentIn, responses={201: DeploymentOut})
+    def post(self, request: Request) -> Response:
+        values = self.read(DeploymentIn)
+        made = services.create_deployment(organization=self.actor.organization, **values)
+        return Response(deployments_shown([made])[0], status=201)
+
+
+class OneDeployment(APIView):
+    """One of them; those of other organizations do not exist here."""
+
+    def find(self, id: UUID) -> Deployment:
+        return get_object_or_404(Deployment.objects.for_actor(self.actor).select_related("version"), pk=id)
+
+    @extend_schema(operation_id="get_deployment", responses=DeploymentOut)
+    def get(self, request: Request, id: UUID) -> Response:
+        return Response(deployments_shown([self.find(id)])[0])
+
+    @extend_schema(operation_id="change_deployment", request=DeploymentPatch, responses=DeploymentOut)
+    def patch(self, request: Request, id: UUID) -> Response:
+        """In force within a second."""
+        changed = services.change_deployment(deployment=self.find(id), changes=self.read(DeploymentPatch))
+        return Response(deployments_shown([changed])[0])
+
+    @extend_schema(operation_id="delete_deployment", responses={204: None})
+    def delete(self, request: Request, id: UUID) -> Response:
+        """Calls by its name are refused within a second; its receipts stay."""
+        services.delete_deployment(deployment=self.find(id))
+        return Response(status=204)
+
+
 def receipts(actor: Any) -> Any:
     """The calls whose receipts the actor may read: the organization's; of a key that only invokes, its own."""
     calls = Invocation.objects.of_organization(actor.organization)
     if actor.scopes is not None and "analytics:read" not in actor.scopes:
         calls = calls.filter(api_key_id=actor.key.id)
-    return calls.select_related("publisher", "ai_model", "version", "price")
+    return calls.select_related("publisher", "ai_model", "version", "price", "deployment")
 
 
 class Requests(APIView):
@@ -108,16 +167,27 @@ class Limits(APIView):
             buckets = [Bucket(f"limits:{buckets[0].key}", LOOKS_PER_MINUTE, name="limits")]
         super()._count(buckets)
 
-    @extend_schema(operation_id="list_limits", responses=LimitsOut)
+    query = LimitsQuery
+
+    @extend_schema(operation_id="list_limits", parameters=[LimitsQuery], responses=LimitsOut)
     def get(self, request: Request) -> Response:
-        """With a key: what limits it. Signed in: what limits the organization, and you."""
+        """With a key: what limits it. Signed in: what limits the organization, and you. Of calls by a deployment's
+        name, its limits too."""
         actor = self.actor
         ensure_account(actor.organization)
+        more = self._limits_of_deployment()
         if actor.key is not None:
-            limits = apikeys.limits_of_key(actor.key)
+            limits = apikeys.limits_of_key(actor.key, **more)
         else:
-            limits = apikeys.limits_of_person(actor.user.pk, actor.organization)
+            limits = apikeys.limits_of_person(actor.user.pk, actor.organization, **more)
         return Response(LimitsOut({"actor": actor, "limits": limits}).data)
+
+    def _limits_of_deployment(self) -> dict[str, Any]:
+        if (name := self.params.get("deployment")) is None:
+            return {}
+        deployment = get_object_or_404(Deployment.objects.for_actor(self.actor), name=name)
+        buckets = buckets_of_deployment(deployment.pk, deployment.rate_limit)
+        return {"subject_ids": [deployment.pk], "buckets": buckets}
 
 
 def openai_models(actor: Any) -> Any:
@@ -127,7 +197,7 @@ def openai_models(actor: Any) -> Any:
         found = found.filter(pk__in=actor.key.allowed_models)
     if _is_test(actor):
         found = found.filter(test_enabled=True)
-    return found.filter(versions__endpoint__protocol=Endpoint.Protocol.OPENAI).distinct().detailed()
+    return found.filter(versions__endpoint__protocol__in=UNDER_V1).distinct().detailed()
 
 
 def _is_test(actor: Any) -> bool:
@@ -191,6 +261,17 @@ class Completions(Elsewhere):
 
 class Embeddings(Elsewhere):
     @extend_schema(request=OpenApiTypes.OBJECT, responses=ANSWER, summary="Embeddings")
+    def post(self, request: Request, **kwargs: Any) -> Response:
+        return super().post(request)
+
+
+class Messages(Elsewhere):
+    @extend_schema(
+        request=OpenApiTypes.OBJECT,
+        responses=ANSWER,
+        summary="Message in Anthropic's shape, also streamed",
+        description="For models whose endpoint speaks Anthropic's Messages API; errors come in its envelope.",
+    )
     def post(self, request: Request, **kwargs: Any) -> Response:
         return super().post(request)
 

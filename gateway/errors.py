@@ -15,6 +15,12 @@ class ModelNotCallable(Problem):
     fix = "Choose another model, or ask the publisher to connect an endpoint."
 
 
+class DeploymentPaused(Problem):
+    code, status, title = "deployment_paused", 409, "This deployment is paused"
+    explanation = "The organization paused the deployment behind this name, so nothing is called by it."
+    fix = "Set its status to `active`, or call the model by its own name."
+
+
 class ModelNotAllowed(Problem):
     code, status, title = "model_not_allowed", 403, "The key is not for this model"
     explanation = "This API key is limited to certain models, and this one is not among them."
@@ -87,6 +93,12 @@ class ReceiptNotFound(Problem):
     fix = "Take the id from the answer's `x-request-id` header; a receipt can be read with the key that made the call."
 
 
+class ClientLeft(Problem):
+    code, status, title = "client_left", 499, "The caller left"
+    explanation = "The caller closed the connection before anything of the answer was there. Nothing was charged."
+    fix = "Send the call again, and wait longer for its answer."
+
+
 class EndpointRefused(Problem):
     code, status, title = "endpoint_refused", 422, "This address cannot be an endpoint"
     explanation = (
@@ -107,6 +119,42 @@ class MoneyUnavailable(Problem):
     fix = "Try again as late as `Retry-After` says; nothing was charged."
 
 
+class PredictionNotFound(Problem):
+    code, status, title = "prediction_not_found", 404, "No such prediction"
+    explanation = "No prediction with this id was made with your credentials."
+    fix = "Take the id from the answer of `POST /v1/predictions`; a prediction is read with the key that made it."
+
+
+class PredictionExpired(Problem):
+    code, status, title = "prediction_expired", 410, "The prediction is no longer kept"
+    explanation = "What was sent and what came back are kept for a while after the end, and then erased."
+    fix = "Read a prediction in time, or have it sent to a webhook. Its receipt stays."
+
+
+class PredictionEnded(Problem):
+    code, status, title = "prediction_ended", 409, "The prediction has ended"
+    explanation = "It ended before it could be canceled."
+    fix = "Read it: its output or its error is there."
+
+
+class PredictionsFull(Problem):
+    code, status, title, retry = "predictions_full", 429, "Too many predictions at once", "after"
+    explanation = "The organization has as many predictions waiting and running as it may have."
+    fix = "Wait until some have ended, as late as `Retry-After` says."
+
+
+class PredictionLate(Problem):
+    code, status, title, retry = "prediction_late", 504, "The prediction was not done in time", "now"
+    explanation = "The time that the prediction was given is over. Nothing was charged."
+    fix = "Try again, or give it more time with `deadline_seconds`."
+
+
+class PredictionCanceled(Problem):
+    code, status, title = "prediction_canceled", 409, "The prediction was canceled"
+    explanation = "It was canceled before it was done. Nothing was charged."
+    fix = "Make it again, if it is wanted after all."
+
+
 class UpstreamBusy(Problem):
     code, status, title, retry = "upstream_busy", 503, "The model's endpoint is busy", "after"
     explanation = "The publisher's endpoint takes no more calls at the moment. Nothing was charged."
@@ -121,6 +169,7 @@ CALL_PROBLEMS: tuple[type[Problem], ...] = (
     ModelNotAllowed,
     ModelNotFound,
     ModelNotCallable,
+    DeploymentPaused,
     UpstreamRejected,
     UpstreamFailed,
     UpstreamInvalidOutput,

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from common.ids import encode, uuid7
-from gateway.querysets import EndpointQuerySet, InvocationQuerySet
+from gateway.querysets import DeploymentQuerySet, EndpointQuerySet, InvocationQuerySet, PredictionQuerySet
 
 
 class Rule(models.TextChoices):
@@ -23,7 +23,16 @@ class Rule(models.TextChoices):
     UPSTREAM_ERROR = "upstream_error", _("The upstream failed or could not be reached: nothing is charged.")
     UPSTREAM_TIMEOUT = "upstream_timeout", _("The upstream did not answer in time: nothing is charged.")
     INVALID_OUTPUT = "invalid_output", _("The answer was empty or did not fit the model's schema: nothing is charged.")
+    CANCELLED = "cancelled", _("The caller left or cancelled before anything was delivered: nothing is charged.")
     NOT_SENT = "not_sent", _("The call ended before the upstream was contacted: nothing is charged.")
+    ORPHAN_CONFIRMED = (
+        "orphan_confirmed",
+        _("The gateway stopped during the call; the usage that its publisher confirmed, at the price when it began."),
+    )
+    ORPHAN_PROGRESS = (
+        "orphan_progress",
+        _("The gateway stopped during the call; what it had noted as delivered, at the price when it began."),
+    )
     ORPHAN_VOID = (
         "orphan_void",
         _("The gateway stopped during the call and nothing proves delivery: nothing is charged."),
@@ -52,6 +61,7 @@ class Endpoint(models.Model):
     class Protocol(models.TextChoices):
         JSON = "json", _("JSON: the model's input in, its output out")
         OPENAI = "openai", _("OpenAI-compatible")
+        ANTHROPIC = "anthropic", _("Anthropic's Messages")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     version = models.OneToOneField("marketplace.ModelVersion", models.CASCADE, related_name="endpoint")
@@ -70,7 +80,7 @@ class Endpoint(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=Q(protocol__in=["json", "openai"]), name="endpoint_protocol"),
+            models.CheckConstraint(condition=Q(protocol__in=["json", "openai", "anthropic"]), name="endpoint_protocol"),
             models.CheckConstraint(
                 condition=Q(timeout_seconds__gte=1, timeout_seconds__lte=600), name="endpoint_timeout_within_600_s"
             ),
@@ -81,6 +91,60 @@ class Endpoint(models.Model):
 
     def __str__(self) -> str:
         return f"{self.protocol} endpoint of {self.version_id}"
+
+
+class Deployment(models.Model):
+    """An organization's own name for a model: pinned to a version or not, with limits and a fallback of its own.
+
+    Its spend limit is a `Budget` of the kind `deployment`. A deleted one keeps its row, which receipts name.
+    """
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", _("Active")
+        PAUSED = "paused", _("Paused")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey("accounts.Organization", models.PROTECT, related_name="deployments")
+    name = models.SlugField(max_length=60)
+    # A model that can be deleted was never published: these were its publisher's own tries, and end with it.
+    ai_model = models.ForeignKey("marketplace.AIModel", models.CASCADE, related_name="deployments")
+    version = models.ForeignKey(
+        "marketplace.ModelVersion", models.CASCADE, null=True, blank=True, related_name="deployments"
+    )  # null: the current one
+    fallback = models.ForeignKey(
+        "marketplace.AIModel", models.SET_NULL, null=True, blank=True, related_name="fallback_of_deployments"
+    )
+    status = models.CharField(max_length=6, choices=Status, default=Status.ACTIVE)
+    rate_limit = models.PositiveIntegerField(null=True, blank=True)  # calls a minute; null: none of its own
+    deleted_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = DeploymentQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "name"],
+                condition=Q(deleted_at=None),
+                name="deployment_name_once_per_organization",
+            ),
+            # Without a slash or an underscore, so that it is neither `publisher/model` nor an id.
+            models.CheckConstraint(condition=Q(name__regex=r"^[a-z0-9](-?[a-z0-9])*$"), name="deployment_name_shape"),
+            models.CheckConstraint(condition=Q(status__in=["active", "paused"]), name="deployment_status"),
+            models.CheckConstraint(condition=Q(rate_limit=None) | Q(rate_limit__gt=0), name="deployment_rate_limit"),
+            models.CheckConstraint(
+                condition=Q(fallback=None) | ~Q(fallback=models.F("ai_model")), name="deployment_falls_back_elsewhere"
+            ),
+        ]
+        indexes = [models.Index(fields=["organization", "-id"], name="deployment_of_organization")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def public_id(self) -> str:
+        return encode("dep", self.id)
 
 
 class Invocation(models.Model):
@@ -99,6 +163,7 @@ class Invocation(models.Model):
         CHAT = "chat", _("Chat completion")
         COMPLETION = "completion", _("Completion")
         EMBEDDING = "embedding", _("Embeddings")
+        MESSAGES = "messages", _("Message")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     state = models.CharField(max_length=7, choices=State)
@@ -123,17 +188,28 @@ class Invocation(models.Model):
     price = models.ForeignKey(
         "marketplace.Price", models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
-    deployment_id = models.UUIDField(null=True)  # by whose name the model was called
+    deployment = models.ForeignKey(  # by whose name the model was called
+        "gateway.Deployment",
+        models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="invocations",
+        null=True,
+    )
+    # Where a deployment's fallback stepped in: the failed call names the one that was served, and that one it.
+    fallback_id = models.UUIDField(null=True)
+    fallback_of_id = models.UUIDField(null=True)
     kind = models.CharField(max_length=10, choices=Kind)
     mode = models.CharField(max_length=4)
     is_streamed = models.BooleanField(default=False)
     is_demo = models.BooleanField(default=False)  # made-up usage of the demo, not a call
     budget_ids = ArrayField(models.UUIDField(), default=list)
     hold_nano = models.BigIntegerField()
+    extended_nano = models.BigIntegerField(default=0, db_default=0)  # of the hold, what was added under way
     started_at = models.DateTimeField()
     beat_at = models.DateTimeField()  # renewed while the call lasts
     settled_at = models.DateTimeField(null=True)
-    # Of the settlement:
+    # Of the settlement; while the call lasts, the tokens are what is noted of it at each beat.
     rule = models.CharField(max_length=24, choices=Rule, blank=True)
     cost_nano = models.BigIntegerField(default=0)
     overrun_nano = models.BigIntegerField(default=0)  # beyond the hold: never charged to the caller
@@ -155,6 +231,10 @@ class Invocation(models.Model):
                 name="invocation_final_once_settled",
             ),
             models.CheckConstraint(condition=Q(hold_nano__gte=0), name="invocation_hold_not_negative"),
+            models.CheckConstraint(
+                condition=Q(extended_nano__gte=0, extended_nano__lte=models.F("hold_nano")),
+                name="invocation_extended_within_its_hold",
+            ),
             models.CheckConstraint(
                 condition=Q(cost_nano__gte=0, cost_nano__lte=models.F("hold_nano")),
                 name="invocation_cost_within_its_hold",
@@ -178,3 +258,129 @@ class Invocation(models.Model):
     @property
     def public_id(self) -> str:
         return encode("req", self.id)
+
+
+class UsageConfirmation(models.Model):
+    """What a publisher says, signed, that a call used. Shares its id with the call; the first one counts.
+
+    `gap_nano`: what it would have cost, less what was settled; above 0 the publisher received too little. Null until
+    the call is final. Nobody is charged for it afterwards.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    endpoint_id = models.UUIDField()  # whose key it is signed with
+    publisher = models.ForeignKey(
+        "accounts.Organization", models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    received_at = models.DateTimeField()
+    compared_at = models.DateTimeField(null=True)
+    gap_nano = models.BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(input_tokens__gte=0, output_tokens__gte=0), name="usage_confirmation_tokens_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(compared_at=None, gap_nano=None) | Q(compared_at__isnull=False, gap_nano__isnull=False),
+                name="usage_confirmation_gap_once_compared",
+            ),
+        ]
+        indexes = [models.Index(fields=["id"], condition=Q(compared_at=None), name="usage_confirmation_to_compare")]
+
+    def __str__(self) -> str:
+        return encode("req", self.id)
+
+
+class Prediction(models.Model):
+    """Long work: a call that waits in line from when it is accepted until a gateway process has room to make it.
+
+    It has the id of its call, is reserved together with it and settled together with its end: while a prediction is
+    live its call is `started` and holds what it may cost. Version and price are those of its beginning. What was sent,
+    what came back and the webhook's address are sealed, and erased when it expires.
+    """
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", _("Queued")
+        RUNNING = "running", _("Running")
+        SUCCEEDED = "succeeded", _("Succeeded")
+        FAILED = "failed", _("Failed")
+        CANCELED = "canceled", _("Canceled")
+
+    LIVE = (Status.QUEUED, Status.RUNNING)
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey(
+        "accounts.Organization", models.CASCADE, db_index=False, related_name="predictions"
+    )
+    user = models.ForeignKey("accounts.User", models.SET_NULL, null=True, related_name="+")
+    api_key = models.ForeignKey("apikeys.APIKey", models.SET_NULL, null=True, related_name="+")
+    ai_model = models.ForeignKey("marketplace.AIModel", models.CASCADE, related_name="+")
+    version = models.ForeignKey("marketplace.ModelVersion", models.CASCADE, related_name="+")
+    price = models.ForeignKey("marketplace.Price", models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=10, choices=Invocation.Kind)
+    mode = models.CharField(max_length=4)
+    hold_nano = models.BigIntegerField()
+    status = models.CharField(max_length=9, choices=Status, default=Status.QUEUED)
+    sealed_input = models.BinaryField(null=True, editable=False)
+    sealed_output = models.BinaryField(null=True, editable=False)  # of one that succeeded
+    sealed_error = models.BinaryField(null=True, editable=False)  # of one that did not; its words may be the upstream's
+    sealed_webhook = models.BinaryField(null=True, editable=False)
+    webhook_events = ArrayField(models.CharField(max_length=10), default=list, blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    cost_nano = models.BigIntegerField(null=True, blank=True)
+    # While it runs: by which process, until when that is believed without another word, and whether anything was sent.
+    worker = models.UUIDField(null=True, blank=True)
+    lease_ends_at = models.DateTimeField(null=True, blank=True)
+    contacted_at = models.DateTimeField(null=True, blank=True)
+    cancel_asked_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField()
+    completed_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    objects = PredictionQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status="queued", worker=None, lease_ends_at=None, contacted_at=None, completed_at=None)
+                | Q(status="running", worker__isnull=False, lease_ends_at__isnull=False, completed_at=None)
+                | Q(
+                    status__in=["succeeded", "failed", "canceled"],
+                    worker=None,
+                    lease_ends_at=None,
+                    completed_at__isnull=False,
+                    expires_at__isnull=False,
+                ),
+                name="prediction_queued_running_or_ended",
+            ),
+            models.CheckConstraint(condition=Q(hold_nano__gte=0), name="prediction_hold_not_negative"),
+        ]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="prediction_of_organization"),
+            models.Index(
+                fields=["status", "organization", "id"],
+                condition=Q(status__in=["queued", "running"]),
+                name="prediction_live",
+            ),
+            models.Index(fields=["expires_at"], condition=Q(expires_at__isnull=False), name="prediction_expires"),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def public_id(self) -> str:
+        return encode("pred", self.id)
+
+    @property
+    def is_live(self) -> bool:
+        return self.status in self.LIVE
+
+    def context(self, column: str) -> str:
+        """What a column is sealed for."""
+        return f"gateway.Prediction.{column}:{self.id}"

@@ -1,4 +1,4 @@
-"""Reads of endpoints and calls."""
+"""Reads of endpoints, deployments and calls."""
 
 from __future__ import annotations
 
@@ -7,17 +7,30 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import models
+from django.db.models import Q
 
+from common.clock import ClockNow
 from common.ids import first_uuid
 
 if TYPE_CHECKING:
     from accounts.models import Organization, User
+    from common.policy import Actor
 
 
 class EndpointQuerySet(models.QuerySet):
     def of_model(self, ai_model_id: UUID) -> EndpointQuerySet:
         """The model's endpoints, the one in force first: a new version keeps the endpoint of the one before it."""
         return self.filter(version__ai_model_id=ai_model_id).order_by("-version_id")
+
+
+class DeploymentQuerySet(models.QuerySet):
+    def live(self) -> DeploymentQuerySet:
+        """Those that were not deleted."""
+        return self.filter(deleted_at=None)
+
+    def for_actor(self, actor: Actor) -> DeploymentQuerySet:
+        """The live ones of the organization that is acted for; those of others do not exist."""
+        return self.live().filter(organization=actor.organization)
 
 
 class InvocationQuerySet(models.QuerySet):
@@ -37,3 +50,24 @@ class InvocationQuerySet(models.QuerySet):
 
     def final(self) -> InvocationQuerySet:
         return self.filter(state="final")
+
+
+class PredictionQuerySet(models.QuerySet):
+    def live(self) -> PredictionQuerySet:
+        """Those that wait or run."""
+        return self.filter(status__in=["queued", "running"])
+
+    def kept(self) -> PredictionQuerySet:
+        """Those whose content is still there."""
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=ClockNow()))
+
+    def expired(self) -> PredictionQuerySet:
+        return self.filter(expires_at__lte=ClockNow())
+
+    def late(self) -> PredictionQuerySet:
+        """Still in line, though the time in which they were wanted is over."""
+        return self.filter(status="queued", deadline_at__lte=ClockNow())
+
+    def lost(self) -> PredictionQuerySet:
+        """Running, says the row, but the process that had them is silent."""
+        return self.filter(status="running", lease_ends_at__lte=ClockNow())

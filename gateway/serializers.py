@@ -11,13 +11,16 @@ from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from apikeys.services import Limit
+from accounts.models import Budget
+from apikeys.services import MAX_RATE_LIMIT, Limit
 from common.ids import encode
 from common.money import money
 from common.pagination import PageQuery
-from common.rest import CharField, DateTimeField, IntegerField, MoneyField, Serializer, TypeIDField
-from gateway.models import Endpoint, Invocation
+from common.rest import CharField, DateTimeField, IntegerField, MoneyField, Query, Serializer, TypeIDField
+from common.spending import SpendLimitField
+from gateway.models import Deployment, Endpoint, Invocation
 from gateway.services import signing_key_of
+from gateway.services.deployments import MAX_NAME_LENGTH
 from marketplace.models import Price
 
 
@@ -48,7 +51,9 @@ class LimitOut(serializers.Serializer[Limit]):
     """`held` is reserved by calls under way. The tightest is marked once among the money, once among the rates."""
 
     kind = serializers.ChoiceField(choices=["spend", "credit", "rate"])
-    source = serializers.ChoiceField(choices=["key", "organization", "credit", "person"])  # type: ignore[assignment]
+    source = serializers.ChoiceField(  # type: ignore[assignment]
+        choices=["key", "deployment", "organization", "credit", "person"]
+    )
     limit = AmountOrCount()
     used = AmountOrCount()
     held = AmountOrCount()
@@ -57,6 +62,12 @@ class LimitOut(serializers.Serializer[Limit]):
     resets_at = DateTimeField(allow_null=True, help_text="When all of it is there again; null: never by itself.")
     is_reached = serializers.BooleanField()
     is_tightest = serializers.BooleanField()
+
+
+class LimitsQuery(Query):
+    deployment = CharField(
+        max_length=MAX_NAME_LENGTH, required=False, help_text="Of calls by the name of this deployment."
+    )
 
 
 class LimitsOut(serializers.Serializer[Any]):
@@ -78,11 +89,80 @@ class LimitsOut(serializers.Serializer[Any]):
         return any(limit.is_reached for limit in found["limits"])
 
 
+class DeploymentPatch(Serializer):
+    """What of a deployment can be changed."""
+
+    name = CharField(
+        max_length=MAX_NAME_LENGTH, required=False, help_text="a–z, 0–9 and hyphens: what is sent as `model`."
+    )
+    version = CharField(max_length=20, required=False, allow_null=True, help_text="null: always the current one.")
+    status = serializers.ChoiceField(choices=Deployment.Status.choices, required=False)
+    rate_limit = IntegerField(min_value=1, max_value=MAX_RATE_LIMIT, required=False, allow_null=True)
+    spend_limit = SpendLimitField(required=False, allow_null=True)
+    fallback_model_id = TypeIDField(
+        "mdl",
+        source="fallback_id",
+        required=False,
+        allow_null=True,
+        help_text="The model that is called instead while this one cannot be called or fails.",
+    )
+
+
+class DeploymentIn(DeploymentPatch):
+    name = CharField(max_length=MAX_NAME_LENGTH, help_text="a–z, 0–9 and hyphens: what is sent as `model`.")
+    model_id = TypeIDField("mdl", source="ai_model_id")
+
+
+class SpentOut(Serializer):
+    """What of a spend limit is used in its present window. Made from a `Budget`."""
+
+    used = MoneyField(source="spent")
+    held = MoneyField(help_text="Reserved by calls under way.")
+    remaining = MoneyField(source="left")
+    resets_at = DateTimeField(source="ends_at", allow_null=True)
+
+
+class DeploymentOut(serializers.Serializer[Deployment]):
+    """Needs `spend_limits` in the context: deployment id -> the budget that limits it."""
+
+    id = TypeIDField("dep")
+    name = serializers.CharField()
+    model_id = TypeIDField("mdl", source="ai_model_id")
+    version = serializers.SerializerMethodField(help_text="The pinned one; null: always the current one.")
+    status = serializers.ChoiceField(choices=Deployment.Status.choices)
+    rate_limit = serializers.IntegerField(allow_null=True, help_text="Calls a minute.")
+    spend_limit = serializers.SerializerMethodField()
+    spent = serializers.SerializerMethodField()
+    fallback_model_id = TypeIDField("mdl", source="fallback_id", allow_null=True)
+    created_at = DateTimeField()
+
+    def get_version(self, deployment: Deployment) -> str | None:
+        return None if deployment.version is None else deployment.version.version
+
+    @extend_schema_field(SpendLimitField(allow_null=True))
+    def get_spend_limit(self, deployment: Deployment) -> Any:
+        budget = self._budget(deployment)
+        return None if budget is None else SpendLimitField().to_representation(budget)
+
+    @extend_schema_field(SpentOut(allow_null=True))
+    def get_spent(self, deployment: Deployment) -> Any:
+        budget = self._budget(deployment)
+        return None if budget is None else SpentOut(budget).data
+
+    def _budget(self, deployment: Deployment) -> Budget | None:
+        found: Budget | None = self.context["spend_limits"].get(deployment.pk)
+        return found
+
+
 class EndpointIn(Serializer):
     url = CharField(max_length=500)
     protocol = serializers.ChoiceField(choices=Endpoint.Protocol.choices)
     upstream_model = CharField(max_length=120, required=False, allow_blank=True)
-    auth_header = CharField(max_length=60, required=False, help_text="Which header carries the secret.")
+    auth_header = CharField(
+        max_length=60,
+        required=False,
+        help_text="Which header carries the secret: `Authorization`, of the protocol `anthropic` `x-api-key`, or this.",
+    )
     secret = CharField(
         max_length=2000,
         required=False,
@@ -132,6 +212,9 @@ class ReceiptOut(serializers.Serializer[Invocation]):
     model = serializers.SerializerMethodField()
     organization_id = TypeIDField("org")
     key_id = TypeIDField("key", source="api_key_id", allow_null=True)
+    deployment = serializers.SerializerMethodField(help_text="By whose name the model was called.")
+    fallback_id = TypeIDField("req", allow_null=True, help_text="The call that was made instead of this failed one.")
+    fallback_of = TypeIDField("req", source="fallback_of_id", allow_null=True, help_text="The failed call before it.")
     status = serializers.IntegerField(source="http_status", allow_null=True)
     error_code = serializers.SerializerMethodField()
     usage = serializers.SerializerMethodField()
@@ -152,6 +235,11 @@ class ReceiptOut(serializers.Serializer[Invocation]):
             "name": call.ai_model.name,
             "version": call.version.version,
         }
+
+    def get_deployment(self, call: Invocation) -> dict[str, Any] | None:
+        if call.deployment is None:
+            return None
+        return {"id": call.deployment.public_id, "name": call.deployment.name}
 
     def get_error_code(self, call: Invocation) -> str | None:
         return call.error_code or None
@@ -210,6 +298,8 @@ def answer_shown(kind: str, output: Any) -> dict[str, Any]:
     """What the playground shows of an answer: `text`, or `pairs` of [name, value, whether it is a picture]."""
     if kind == Invocation.Kind.EMBEDDING:
         return {"pairs": _vectors(output)}
+    if kind == Invocation.Kind.MESSAGES:
+        return {"text": _cut(_text_of_parts(output.get("content") if isinstance(output, dict) else None))}
     if kind != Invocation.Kind.INVOKE:
         return {"text": _text_of_choice(output)}
     if isinstance(output, dict):
@@ -231,8 +321,13 @@ def _text_of_choice(output: Any) -> str:
     message = choice.get("message")
     content = message.get("content") if isinstance(message, dict) else choice.get("text")
     if isinstance(content, list):
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        content = _text_of_parts(content)
     return _cut(content) if isinstance(content, str) else ""
+
+
+def _text_of_parts(content: Any) -> str:
+    parts = content if isinstance(content, list) else []
+    return "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
 
 
 def _vectors(output: Any) -> list[list[Any]]:

@@ -12,6 +12,8 @@ pages = [
 api = [
     path("api/models/<str:ref>/endpoint", views.ModelEndpoint.as_view(), name="model-endpoint"),
     path("api/models/<str:ref>/invoke", views.Invoke.as_view(), name="model-invoke"),
+    path("api/deployments", views.Deployments.as_view(), name="deployments"),
+    path("api/deployments/<dep:id>", views.OneDeployment.as_view(), name="deployment"),
     path("api/limits", views.Limits.as_view(), name="limits"),
     path("api/requests", views.Requests.as_view(), name="requests"),
     path("api/requests/<req:id>", views.Receipt.as_view(), name="request"),
@@ -21,4 +23,5 @@ api = [
     path("v1/chat/completions", views.ChatCompletions.as_view(), name="v1-chat-completions"),
     path("v1/completions", views.Completions.as_view(), name="v1-completions"),
     path("v1/embeddings", views.Embeddings.as_view(), name="v1-embeddings"),
+    path("v1/messages", views.Messages.as_view(), name="v1-messages"),
 ]

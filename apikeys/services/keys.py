@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -22,6 +21,7 @@ from common import clock
 from common.clock import ClockNow
 from common.ids import decode, uuid7
 from common.problems import Conflict, FieldError, InvalidCredentials, RoleRequired, ValidationFailed
+from common.spending import SpendLimit
 from observability.services import changes as changes_between
 from observability.services import record
 
@@ -30,14 +30,6 @@ MAX_OVERLAP_SECONDS = 7 * 86_400
 MAX_NAME_LENGTH = 80
 MAX_ALLOWED = 100  # models, addresses
 MAX_RATE_LIMIT = 1_000_000  # calls a minute
-
-
-@dataclass(frozen=True, slots=True)
-class SpendLimit:
-    """What a key may spend in a window: `day`, `week`, `month` or `lifetime`."""
-
-    limit_nano: int
-    window: str = Budget.Window.MONTH
 
 
 # --- Use --------------------------------------------------------------------------------------------------------------

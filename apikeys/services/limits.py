@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from accounts import services as accounts
 from accounts.models import Budget, Organization
 from apikeys.models import APIKey
 from common import clock, limiter
+from common.limiter import Bucket
 from common.limits import bucket_of_organization, bucket_of_person, buckets_of_key
 
 
@@ -57,7 +57,7 @@ def effective_limits(keys: Iterable[APIKey], *, organization: Organization) -> d
 class Limit:
     """One limit as it is enforced now. kind: `spend` or `credit`, in nano-units, or `rate`, in requests.
 
-    source: whose it is: `key`, `organization`, `credit` or `person`.  held: reserved by calls under way.
+    source: whose it is: `key`, `deployment`, `organization`, `credit` or `person`.  held: reserved by calls under way.
     window: day, week, month, lifetime or minute.  is_tightest: of the limits on money, or of the rates.
     """
 
@@ -80,18 +80,23 @@ class Limit:
         return self.kind != "rate"
 
 
-def limits_of_key(key: APIKey) -> list[Limit]:
-    """Every limit that calls with the key must fit into; money first. Calls of a test key cost nothing."""
+def limits_of_key(key: APIKey, *, subject_ids: Iterable[UUID] = (), buckets: Iterable[Bucket] = ()) -> list[Limit]:
+    """Every limit that calls with the key must fit into; money first. Calls of a test key cost nothing.
+
+    subject_ids, buckets: what else limits the calls, such as a deployment.
+    """
     organization = key.organization
-    buckets = buckets_of_key(key.id, key.rate_limit, organization.pk, organization.rate_limit)
-    money = [] if key.mode == APIKey.Mode.TEST else _money([organization.pk, key.id])
-    return [*money, *_rates(buckets)]
+    own = buckets_of_key(key.id, key.rate_limit, organization.pk, organization.rate_limit)
+    money = [] if key.mode == APIKey.Mode.TEST else _money([organization.pk, key.id, *subject_ids])
+    return [*money, *_rates([*own, *buckets])]
 
 
-def limits_of_person(user_id: UUID, organization: Organization) -> list[Limit]:
-    """Every limit that calls of a person for the organization must fit into; money first."""
-    buckets = (bucket_of_person(user_id), bucket_of_organization(organization.pk, organization.rate_limit))
-    return [*_money([organization.pk]), *_rates(buckets)]
+def limits_of_person(
+    user_id: UUID, organization: Organization, *, subject_ids: Iterable[UUID] = (), buckets: Iterable[Bucket] = ()
+) -> list[Limit]:
+    """Every limit that calls of a person for the organization must fit into; money first. The rest as for a key."""
+    own = (bucket_of_person(user_id), bucket_of_organization(organization.pk, organization.rate_limit))
+    return [*_money([organization.pk, *subject_ids]), *_rates([*own, *buckets])]
 
 
 def _money(subject_ids: list[UUID]) -> list[Limit]:
@@ -113,10 +118,10 @@ def _money(subject_ids: list[UUID]) -> list[Limit]:
     ]
 
 
-def _rates(buckets: Any) -> list[Limit]:
+def _rates(buckets: list[Bucket]) -> list[Limit]:
     """Looked at, and nothing is taken from them."""
     at = clock.now()
-    decisions = limiter.look_at_all(list(buckets))
+    decisions = limiter.look_at_all(buckets)
     tightest = limiter.tightest_of(decisions)
     return [
         Limit(

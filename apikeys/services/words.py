@@ -37,10 +37,15 @@ EVENT_WORDS = {
 }
 LIMIT_WORDS = {
     "key": gettext_lazy("Spend limit of this key"),
+    "deployment": gettext_lazy("Spend limit of the deployment"),
     "organization": gettext_lazy("Spend limit of the account"),
     "credit": gettext_lazy("Credit"),
 }
-RATE_WORDS = {"key": gettext_lazy("Calls with this key"), "organization": gettext_lazy("Calls with all keys")}
+RATE_WORDS = {
+    "key": gettext_lazy("Calls with this key"),
+    "deployment": gettext_lazy("Calls by the deployment’s name"),
+    "organization": gettext_lazy("Calls with all keys"),
+}
 SOON = timedelta(days=14)
 
 

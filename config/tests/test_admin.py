@@ -25,15 +25,15 @@ from apikeys.tests.factories import make_key
 from billing.models import UsageEvent
 from common.ids import encode, uuid7
 from common.staff import CEILING
-from gateway.models import Endpoint, Invocation, SweepMark
-from gateway.services import settle_orphans
+from gateway.models import Deployment, Endpoint, Invocation, SweepMark
+from gateway.services import create_deployment, settle_orphans
 from gateway.tests.factories import make_call, make_endpoint
 from marketplace.models import AIModel, ModelVersion, Price
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model
 from notifications.models import Message
 from notifications.tests.factories import make_message
-from observability.models import AuditEvent, RequestLog
+from observability.models import AuditEvent, IdempotencyKey, RequestLog
 from observability.services import record
 
 pytestmark = pytest.mark.django_db
@@ -89,6 +89,9 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
             ModelVersion: ai_model.current_version,
             Price: ai_model.price,
             Endpoint: make_endpoint(ai_model, sealed_secret=b"K7RT2M", max_cost_nano=10**9),
+            Deployment: create_deployment(
+                organization=organization, name="support", ai_model_id=ai_model.pk, version="1.0.0", rate_limit=60
+            ),
             Invocation: call,
             UsageEvent: UsageEvent.objects.get(pk=call.pk),
             SweepMark: SweepMark.objects.get(),
@@ -96,6 +99,9 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
             AuditEvent: AuditEvent.objects.get(pk=record("tests.looked", target=key)),
             RequestLog: RequestLog.objects.create(
                 id=uuid7(), at=timezone.now(), actor_user_id=user.pk, method="GET", route="api:models", status=200, ms=4
+            ),
+            IdempotencyKey: IdempotencyKey.objects.create(
+                organization_id=organization.pk, key_hash=call.pk.bytes, fingerprint=b"K7RT2M", call_id=call.pk
             ),
             LogEntry: LogEntry.objects.create(
                 user=staff.user,

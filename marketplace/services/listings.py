@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from accounts.models import Organization
 from common import clock
@@ -256,6 +256,12 @@ def archive(*, ai_model: AIModel) -> AIModel:
 def record_callable(*, ai_model_id: UUID, callable: bool) -> None:
     """Told by the gateway: whether calls of the model have somewhere to go."""
     AIModel.objects.filter(pk=ai_model_id).exclude(is_callable=callable).update(is_callable=callable)
+
+
+@transaction.atomic
+def apply_deployments(*, ai_model_id: UUID, change: int) -> None:
+    """Told by the gateway: so many more organizations' deployments of the model there are, or fewer."""
+    AIModel.objects.filter(pk=ai_model_id).update(deployment_count=F("deployment_count") + change)
 
 
 # --- Steps ------------------------------------------------------------------------------------------------------------

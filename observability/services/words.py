@@ -50,6 +50,9 @@ ACTIONS = {
     "key.rotated": _("Key rotated"),
     "key.revoked": _("Key revoked"),
     "key.leaked": _("Key reported as leaked"),
+    "deployment.created": _("Deployment made"),
+    "deployment.changed": _("Deployment changed"),
+    "deployment.deleted": _("Deployment deleted"),
     "organization.created": _("Organization made"),
     "organization.changed": _("Organization changed"),
     "organization.limit_changed": _("Spend limit changed"),
@@ -92,6 +95,7 @@ TARGETS = {
     "apikey": ("key", "key"),
     "aimodel": ("model", "mdl"),
     "modelversion": ("version", "ver"),
+    "deployment": ("deployment", "dep"),
     "budget": ("budget", "bud"),
     "message": ("message", "msg"),
 }

@@ -365,6 +365,16 @@ def make_organization(visitors: Visitors) -> None:
     visitors.get("owner")
 
 
+def make_deployment(visitors: Visitors) -> None:
+    visitor = visitors.get("consumer")
+    api = client.Client(visitors.stack.url)
+    login = api.post("/api/auth/login", {"email": visitor.email, "password": visitor.password})
+    person = client.Client(visitors.stack.url, login.json["access"])
+    model = api.get("/api/models/demo:eliza").json["id"]
+    made = person.post("/api/deployments", {"name": f"support-{visitors.unique}", "model_id": model})
+    assert made.status == 201, made
+
+
 def make_developer_request(visitors: Visitors) -> None:
     visitors.get("colleague").submit("/settings/developer", reason="A model that counts trains.")
 
@@ -382,6 +392,7 @@ MAKERS: dict[str, Callable[[Visitors], None]] = {
     "observability/requestlog": make_call,
     "accounts/invitation": make_organization,
     "accounts/organization": make_organization,
+    "gateway/deployment": make_deployment,
     "accounts/developerrequest": make_developer_request,
 }
 # Which row to take where they differ: an organization of one has no list of members.
