@@ -5,6 +5,7 @@ Depth and the number of values are counted before the parser recurses or allocat
 
 import json
 import re
+import threading
 from collections.abc import Iterable
 from itertools import accumulate
 from math import isfinite
@@ -45,65 +46,88 @@ def loads(raw: bytes, *, max_bytes: int, max_depth: int = 32, max_values: int = 
         text = raw.decode()
     except UnicodeDecodeError as error:
         raise UnsafeJSON("invalid_json", "", f"Byte {error.start} is not valid UTF-8.") from None
-    plain = raw.replace(rb"\\", b"__").replace(rb"\"", b"__") if b"\\" in raw else raw
+    is_escaped = b"\\" in raw
+    plain = raw.replace(rb"\\", b"__").replace(rb"\"", b"__") if is_escaped else raw
     _check_size(plain, max_depth, max_values)
 
-    faults: Faults = {}
     try:
-        tree = _parse(text, faults)
+        tree, faults = _reader.read(text)
     except json.JSONDecodeError as error:
         if "\0" in text:
             raise UnsafeJSON("nul", "", "NUL characters are not allowed.") from None
         raise UnsafeJSON("invalid_json", "", f"{error.msg} at line {error.lineno} column {error.colno}.") from None
-    if faults or rb"\u0000" in plain or _LONE_HIGH.search(plain) or _LONE_LOW.search(plain):
+    if faults or (is_escaped and (rb"\u0000" in plain or _LONE_HIGH.search(plain) or _LONE_LOW.search(plain))):
         _raise_first(tree, faults)
     return tree
 
 
 def _check_size(plain: bytes, max_depth: int, max_values: int) -> None:
-    many = UnsafeJSON("too_many_values", "", f"More than {max_values} values.")
     if plain.count(b'"') > 4 * max_values:  # two quotes a string, a name and a string a member
-        raise many
+        raise _too_many(max_values)
     outside = b"".join(plain.split(b'"')[::2])  # everything but the strings
     if outside.count(b",") + outside.count(b"[") + outside.count(b"{") > max_values:
-        raise many
+        raise _too_many(max_values)
     brackets = outside.translate(None, _NOT_BRACKETS)
     if len(brackets) > 2 * max_values:
-        raise many
+        raise _too_many(max_values)
     if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > max_depth:
         raise UnsafeJSON("too_deep", "", f"Nested deeper than {max_depth} levels.")
 
 
-def _parse(text: str, faults: Faults) -> Any:
-    too_long, not_finite, not_json = object(), object(), object()  # stand in the tree where a number was refused
+def _too_many(max_values: int) -> UnsafeJSON:
+    return UnsafeJSON("too_many_values", "", f"More than {max_values} values.")
 
-    def refuse(value: Any, code: str, detail: str) -> Any:
-        faults[id(value)] = value, code, detail
+
+class _Reader(threading.local):
+    """The parser of a thread, made once. What it may not pass on it notes in `faults`, by the id of what stands for it
+    in the tree."""
+
+    def __init__(self) -> None:
+        self.faults: Faults = {}
+        self._too_long, self._not_finite, self._not_json = object(), object(), object()
+        self._decode = json.JSONDecoder(
+            parse_int=self._int,
+            parse_float=self._float,
+            parse_constant=self._constant,
+            object_pairs_hook=self._object,
+        ).decode
+
+    def read(self, text: str) -> tuple[Any, Faults]:
+        """Raises JSONDecodeError."""
+        if self.faults:
+            self.faults = {}
+        return self._decode(text), self.faults
+
+    def _refuse(self, value: Any, code: str, detail: str) -> Any:
+        self.faults[id(value)] = value, code, detail
         return value
 
-    def read_int(digits: str) -> Any:
+    def _int(self, digits: str) -> Any:
         if len(digits) > MAX_NUMBER_DIGITS:
-            return refuse(too_long, "number_out_of_range", f"A number has more than {MAX_NUMBER_DIGITS} digits.")
+            detail = f"A number has more than {MAX_NUMBER_DIGITS} digits."
+            return self._refuse(self._too_long, "number_out_of_range", detail)
         return int(digits)
 
-    def read_float(digits: str) -> Any:
+    def _float(self, digits: str) -> Any:
         if len(digits) > MAX_NUMBER_DIGITS:
-            return refuse(too_long, "number_out_of_range", f"A number has more than {MAX_NUMBER_DIGITS} digits.")
+            detail = f"A number has more than {MAX_NUMBER_DIGITS} digits."
+            return self._refuse(self._too_long, "number_out_of_range", detail)
         number = float(digits)
-        return number if isfinite(number) else refuse(not_finite, "number_out_of_range", "A number is too large.")
+        if not isfinite(number):
+            return self._refuse(self._not_finite, "number_out_of_range", "A number is too large.")
+        return number
 
-    def read_constant(name: str) -> Any:
-        return refuse(not_json, "number_out_of_range", f"{name} is not JSON.")
+    def _constant(self, name: str) -> Any:
+        return self._refuse(self._not_json, "number_out_of_range", f"{name} is not JSON.")
 
-    def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members = dict(pairs)
         if len(members) != len(pairs):
-            refuse(members, "duplicate_key", "A member name is given twice.")
+            self._refuse(members, "duplicate_key", "A member name is given twice.")
         return members
 
-    return json.loads(
-        text, parse_int=read_int, parse_float=read_float, parse_constant=read_constant, object_pairs_hook=read_object
-    )
+
+_reader = _Reader()
 
 
 def _raise_first(tree: Any, faults: Faults) -> NoReturn:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -158,11 +159,11 @@ class Gateway:
             reply, output, usage, settle = await self.ask(call)
         except BaseException as error:  # cancelled and bugs of ours included: the hold goes back
             problem = problem_of(error)
-            await asyncio.shield(self.let_go(call, problem))
+            await self.let_go(call, problem)
             if isinstance(error, OutboundError):
                 raise problem from None
             raise
-        await asyncio.shield(self.settle(call, settle))
+        await self.settle(call, settle)
         cost = min(settle.cost_nano, call.hold_nano)
         return Answer(200, reply.body, answer_headers(call, cost), output, cost, usage)
 
@@ -207,7 +208,7 @@ class Gateway:
         try:
             refused_by = await self.money.reserve(reserve)
         except asyncio.CancelledError:  # the hold may be on its way already; what takes it back leaves later
-            await asyncio.shield(self.let_go(call, errors.GatewayStopped(), Rule.NOT_SENT))
+            await self.let_go(call, errors.GatewayStopped(), Rule.NOT_SENT)
             raise
         except BaseException:  # a hold that was made all the same is an orphan
             del self._open[call.id]
@@ -217,29 +218,36 @@ class Gateway:
             raise refusal(await self.snapshots.budget(refused_by), call.hold_nano)
 
     async def settle(self, call: Call, settle: Settle) -> None:
-        """Durable when it returns. Raises MoneyUnavailable, and then the orphan rule ends the call."""
-        facts = {
-            "request_id": call.request_id,
-            "model": call.listing.slug,
-            "kind": str(call.kind),
-            "status": settle.http_status,
-            "rule": settle.rule.value,
-            "ms": settle.latency_ms,
-            "key": call.caller.public_key_id,
-        }
+        """Durable when it returns. Raises MoneyUnavailable, and then the orphan rule ends the call.
+
+        Goes on to its end when whoever waits for it is cancelled.
+        """
         try:
-            was_started = await self.money.settle(settle)
+            ending = self.money.settle(settle)
+        except errors.MoneyUnavailable as error:
+            self._not_settled(call, settle)
+            raise _withheld() from error
+        ending.add_done_callback(partial(self._ended, call, settle))
+        try:
+            await asyncio.shield(ending)
         except errors.MoneyUnavailable:
-            tokens = {"input_tokens": settle.input_tokens, "output_tokens": settle.output_tokens}
-            logger.error("call_not_settled", extra={**facts, **tokens, "cost_nano": settle.cost_nano})
-            detail = "The call could not be settled, so its answer is withheld. Its receipt will say how it ended."
-            raise errors.MoneyUnavailable(detail, retry_after_seconds=5) from None
-        finally:
-            self._open.pop(call.id, None)
-        if not was_started and settle.rule is not Rule.NOT_SENT:
+            raise _withheld() from None
+
+    def _ended(self, call: Call, settle: Settle, ending: asyncio.Future[bool]) -> None:
+        if ending.cancelled() or ending.exception() is not None:
+            self._not_settled(call, settle)
+            return
+        self._open.pop(call.id, None)
+        facts = _facts(call, settle)
+        if not ending.result() and settle.rule is not Rule.NOT_SENT:
             # The orphan rule or a human was faster, or the call was never reserved: either way it must be looked at.
             logger.error("settle_without_started_call", extra=facts)
         self._lines.note(facts)
+
+    def _not_settled(self, call: Call, settle: Settle) -> None:
+        self._open.pop(call.id, None)
+        tokens = {"input_tokens": settle.input_tokens, "output_tokens": settle.output_tokens}
+        logger.error("call_not_settled", extra={**_facts(call, settle), **tokens, "cost_nano": settle.cost_nano})
 
     async def let_go(self, call: Call, problem: Problem, rule: Rule | None = None) -> None:
         """End a call that delivered nothing. Where that fails, the orphan rule does it later."""
@@ -287,3 +295,21 @@ class Gateway:
                 await sweep()
             except Exception:
                 logger.warning("sweep_failed", exc_info=True)  # the next one makes up for it
+
+
+def _facts(call: Call, settle: Settle) -> dict[str, Any]:
+    """The call's line in the log."""
+    return {
+        "request_id": call.request_id,
+        "model": call.listing.slug,
+        "kind": str(call.kind),
+        "status": settle.http_status,
+        "rule": settle.rule.value,
+        "ms": settle.latency_ms,
+        "key": call.caller.public_key_id,
+    }
+
+
+def _withheld() -> errors.MoneyUnavailable:
+    detail = "The call could not be settled, so its answer is withheld. Its receipt will say how it ended."
+    return errors.MoneyUnavailable(detail, retry_after_seconds=5)

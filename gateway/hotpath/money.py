@@ -41,20 +41,20 @@ class Money:
         self._is_away = False
         self._batcher: Batcher[Reserve | Settle, Outcome] = Batcher(self._send)
 
-    async def reserve(self, reserve: Reserve) -> UUID | None:
+    def reserve(self, reserve: Reserve) -> asyncio.Future[UUID | None]:
         """None when the hold is made, else the budget that refused it."""
-        return await self._move(reserve)  # type: ignore[return-value]
+        return self._move(reserve)  # type: ignore[return-value]
 
-    async def settle(self, settle: Settle) -> bool:
+    def settle(self, settle: Settle) -> asyncio.Future[bool]:
         """Whether this ended the call, durably. False: no such call was started, or another ended it before."""
-        return await self._move(settle)  # type: ignore[return-value]
+        return self._move(settle)  # type: ignore[return-value]
 
     async def close(self) -> None:
         await self._drop()
 
-    async def _move(self, item: Reserve | Settle) -> Outcome:
+    def _move(self, item: Reserve | Settle) -> asyncio.Future[Outcome]:
         try:
-            return await self._batcher(item)
+            return self._batcher(item)
         except QueueFull:
             raise MoneyUnavailable("The gateway is busy beyond what it queues.", retry_after_seconds=1) from None
 
