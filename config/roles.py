@@ -16,7 +16,10 @@ APPEND_ONLY: tuple[str, ...] = ("observability_auditevent", "observability_reque
 # Tables that the application only reads; SQL functions of the owner write them.
 READ_ONLY: tuple[str, ...] = ("gateway_invocation", "billing_usageevent")
 # Tables of which it may change these columns alone; what a budget has spent and holds is moved by `gateway_batch`.
-UPDATABLE_COLUMNS: dict[str, tuple[str, ...]] = {"accounts_budget": ('"limit"', "closed_at")}
+UPDATABLE_COLUMNS: dict[str, tuple[str, ...]] = {
+    "accounts_budget": ('"limit"', "closed_at"),
+    "gateway_usageconfirmation": ("compared_at", "gap_nano"),
+}
 
 
 @contextmanager

@@ -51,6 +51,7 @@ from gateway.models import Rule
 from gateway.services.budgets import refusal
 from gateway.services.calls import Reserve, Settle
 from gateway.services.echo import ECHO_ID, ECHO_SLUG
+from gateway.services.policy import Outcome
 from observability.services import waiting_requests, write_requests, write_requests_here
 
 logger = logging.getLogger("gateway.call")
@@ -208,7 +209,7 @@ class Gateway:
         try:
             refused_by = await self.money.reserve(reserve)
         except asyncio.CancelledError:  # the hold may be on its way already; what takes it back leaves later
-            await self.let_go(call, errors.GatewayStopped(), Rule.NOT_SENT)
+            await self.let_go(call, errors.GatewayStopped(), Outcome.NOT_SENT)
             raise
         except BaseException:  # a hold that was made all the same is an orphan
             del self._open[call.id]
@@ -249,10 +250,10 @@ class Gateway:
         tokens = {"input_tokens": settle.input_tokens, "output_tokens": settle.output_tokens}
         logger.error("call_not_settled", extra={**_facts(call, settle), **tokens, "cost_nano": settle.cost_nano})
 
-    async def let_go(self, call: Call, problem: Problem, rule: Rule | None = None) -> None:
+    async def let_go(self, call: Call, problem: Problem, outcome: Outcome | None = None) -> None:
         """End a call that delivered nothing. Where that fails, the orphan rule does it later."""
         with contextlib.suppress(errors.MoneyUnavailable):
-            await self.settle(call, failure(call, problem, rule))
+            await self.settle(call, failure(call, problem, outcome))
 
     # --- What a process does beside its calls ---
 

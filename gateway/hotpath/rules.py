@@ -27,8 +27,9 @@ from common.problems import (
 from gateway import errors
 from gateway.adapters import Usage, count_tokens, echo, http_json, openai
 from gateway.hotpath.snapshot import Caller, Listing
-from gateway.models import Invocation, Rule
+from gateway.models import Invocation
 from gateway.services.calls import Settle
+from gateway.services.policy import Outcome, charge
 from marketplace.models import Price
 from marketplace.services.pricing import cost_of
 
@@ -56,6 +57,8 @@ class Call:
     id: UUID = field(default_factory=uuid7)
     began: float = field(default_factory=time.monotonic)
     hold_nano: int = 0
+    held_tokens: int | None = None  # of the output, where the hold grows with it; None: all that may come
+    delivered_bytes: int = 0  # of generated text
     first_token_ms: int | None = None
     request_id: str = field(init=False)
 
@@ -124,54 +127,42 @@ def problem_of(error: BaseException) -> Problem:
             return InternalError()
 
 
-#: What a call is settled by that delivered nothing; by UPSTREAM_ERROR, if not by these.
+#: How a call ended that delivered nothing; by an error of the upstream, if not as these.
+OUTCOMES = {
+    errors.UpstreamTimeout.code: Outcome.UPSTREAM_TIMEOUT,
+    errors.UpstreamInvalidOutput.code: Outcome.INVALID_OUTPUT,
+    errors.ClientLeft.code: Outcome.CANCELLED,
+    errors.InsufficientCredit.code: Outcome.CANCELLED,
+    errors.SpendLimitReached.code: Outcome.CANCELLED,
+    errors.MoneyUnavailable.code: Outcome.STOPPED,
+    errors.GatewayStopped.code: Outcome.STOPPED,
+    InternalError.code: Outcome.STOPPED,
+}
+
+
 def settlement(call: Call, usage: Usage, problem: Problem | None = None) -> Settle:
-    """A delivered call, rated with the price it was reserved at. `problem`: what broke it off."""
-    price = call.listing.price
-    cost = cost_of(price, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
-    if call.caller.mode == "test":
-        rule, cost = Rule.TEST_MODE, 0
-    elif cost == 0 and price.type == price.Type.FREE:
-        rule = Rule.FREE
-    elif price.input_nano_per_million is None and price.output_nano_per_million is None:
-        rule = Rule.PER_CALL
-    else:
-        rule = Rule.USAGE_REPORTED if usage.source == "reported" else Rule.USAGE_COUNTED
+    """A call that delivered something, rated with the price it was reserved at. `problem`: what broke it off."""
+    return _ended(call, Outcome.ANSWERED if problem is None else Outcome.BROKEN_OFF, usage, problem)
+
+
+def failure(call: Call, problem: Problem, outcome: Outcome | None = None) -> Settle:
+    """The end of a call that delivered nothing: the hold goes back. `outcome`: other than the problem's own."""
+    return _ended(call, outcome or OUTCOMES.get(problem.code, Outcome.UPSTREAM_ERROR), None, problem)
+
+
+def _ended(call: Call, outcome: Outcome, usage: Usage | None, problem: Problem | None) -> Settle:
+    charged = charge(outcome, mode=call.caller.mode, price=call.listing.price, usage=usage)
     return Settle(
         id=call.id,
-        rule=rule,
-        cost_nano=cost,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        usage_source=usage.source,
+        rule=charged.rule,
+        cost_nano=charged.cost_nano,
+        input_tokens=charged.usage.input_tokens,
+        output_tokens=charged.usage.output_tokens,
+        usage_source=charged.usage.source,
         http_status=200 if problem is None else problem.status,
         error_code="" if problem is None else problem.code,
         latency_ms=call.elapsed_ms(),
         first_token_ms=call.first_token_ms,
-    )
-
-
-RULES = {
-    errors.UpstreamTimeout.code: Rule.UPSTREAM_TIMEOUT,
-    errors.UpstreamInvalidOutput.code: Rule.INVALID_OUTPUT,
-    errors.GatewayStopped.code: Rule.ORPHAN_VOID,
-    InternalError.code: Rule.ORPHAN_VOID,
-}
-
-
-def failure(call: Call, problem: Problem, rule: Rule | None = None) -> Settle:
-    """The end of a call that delivered nothing: the hold goes back. `rule`: other than the problem's own."""
-    return Settle(
-        id=call.id,
-        rule=rule or RULES.get(problem.code, Rule.UPSTREAM_ERROR),
-        cost_nano=0,
-        input_tokens=0,
-        output_tokens=0,
-        usage_source="",
-        http_status=problem.status,
-        error_code=problem.code,
-        latency_ms=call.elapsed_ms(),
-        first_token_ms=None,
     )
 
 
