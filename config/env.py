@@ -62,6 +62,13 @@ def _positive(value: str) -> int:
     return number
 
 
+def _at_least_8(value: str) -> int:
+    number = _integer(value)
+    if number < 8:
+        raise Fault("must be at least 8")
+    return number
+
+
 def _money(value: str) -> Decimal:
     try:
         amount = Decimal(value)
@@ -216,6 +223,7 @@ TYPES: Mapping[str, Callable[[str], Any]] = {
     "true or false": _boolean,
     "whole number": _integer,
     "whole number from 1": _positive,
+    "whole number from 8": _at_least_8,
     "amount": _money,
     "list": _list,
     "currency": _currency,
@@ -473,6 +481,64 @@ VARIABLES: tuple[Variable, ...] = (
         "whole number from 1",
         "120",
         "How long the gateway waits for a model that says nothing.",
+    ),
+    Variable(
+        _LIMITS,
+        "PREDICTIONS_PER_PROCESS",
+        "whole number from 1",
+        "16",
+        "How many predictions one gateway process makes at a time; the others wait in line.",
+    ),
+    Variable(
+        _LIMITS,
+        "PREDICTIONS_RUNNING_PER_ORGANIZATION",
+        "whole number from 1",
+        "8",
+        "How many predictions of one organization run at a time, in all processes together.",
+    ),
+    Variable(
+        _LIMITS,
+        "PREDICTIONS_PER_ORGANIZATION",
+        "whole number from 1",
+        "100",
+        "How many predictions of one organization may wait and run together; one more is refused.",
+    ),
+    Variable(
+        _LIMITS,
+        "PREDICTION_MAX_SECONDS",
+        "whole number from 1",
+        "3600",
+        "How long a prediction may take at most, waiting included; whoever makes one may give it less.",
+    ),
+    Variable(
+        _LIMITS,
+        "PREDICTION_HOURS",
+        "whole number from 1",
+        "24",
+        "How many hours what was sent to a prediction and what came back are kept after its end.",
+    ),
+    Variable(
+        _LIMITS,
+        "GATEWAY_CONCURRENT_CALLS",
+        "whole number from 1",
+        "4000",
+        "Calls that one gateway process makes at a time; one more is answered 503 with Retry-After.",
+    ),
+    Variable(
+        _LIMITS,
+        "GATEWAY_BODY_MEMORY_MIB",
+        "whole number from 8",
+        "128",
+        "What the requests of over 64 KiB that a gateway process works on may weigh together. Each takes several times "
+        "as much memory while it is read and passed on.",
+    ),
+    Variable(
+        _LIMITS,
+        "GATEWAY_DRAINS",
+        "whole number",
+        "100",
+        "How many streams one process reads on for their usage at a time after their clients have gone, each for 30 "
+        "seconds and 256 KiB at most. Beyond that they are cut off at once, and what was delivered is charged.",
     ),
     Variable(
         _LIMITS,

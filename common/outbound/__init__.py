@@ -5,6 +5,7 @@ from common.outbound.connection import Timeouts
 from common.outbound.door import Door, Reply, Resolver, StreamedReply
 from common.outbound.errors import (
     OutboundBadAnswer,
+    OutboundClosed,
     OutboundError,
     OutboundNotSent,
     OutboundRefused,
@@ -17,6 +18,7 @@ from common.outbound.errors import (
 __all__ = [
     "Door",
     "OutboundBadAnswer",
+    "OutboundClosed",
     "OutboundError",
     "OutboundNotSent",
     "OutboundRefused",

@@ -15,6 +15,7 @@ import httptools
 from common.outbound.bodies import WINDOWS, Inflater, is_accepted
 from common.outbound.errors import (
     OutboundBadAnswer,
+    OutboundClosed,
     OutboundError,
     OutboundNotSent,
     OutboundTimeout,
@@ -179,6 +180,10 @@ class Connection(asyncio.Protocol):
         self._is_closed = True
         if self._transport is not None:
             self._transport.abort()
+
+    def cut_off(self) -> None:
+        """Hang up in the middle of an exchange. Whoever waits for it gets OutboundClosed."""
+        self._fail(OutboundClosed("The process that asked has ended."))
 
     def _fail(self, error: OutboundError) -> None:
         self._failure = self._failure or error

@@ -118,7 +118,9 @@ class Door:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        for connection in (*self._busy, *(one for idle in self._idle.values() for one in idle)):
+        for connection in tuple(self._busy):
+            connection.cut_off()
+        for connection in (one for idle in self._idle.values() for one in idle):
             connection.close()
         self._idle.clear()
         await self._resolver.close()

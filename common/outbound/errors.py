@@ -29,6 +29,10 @@ class OutboundTimeout(OutboundError):
         self.phase = phase
 
 
+class OutboundClosed(OutboundError):
+    """The door was closed in the middle of it: our own end, which says nothing about the server."""
+
+
 class OutboundTooLarge(OutboundError):
     """The answer passed `max_bytes`; the rest was not read."""
 

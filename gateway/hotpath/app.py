@@ -39,6 +39,7 @@ from common.problems import (
     PayloadTooLarge,
     Problem,
     RateLimited,
+    ServiceUnavailable,
     UnsupportedMediaType,
     ValidationFailed,
     document,
@@ -48,6 +49,9 @@ from common.rest import Query, read_query
 from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
 from gateway.hotpath.call import Gateway
 from gateway.hotpath.orm import run_in_django
+from gateway.hotpath.predictions import PATH as PREDICTIONS
+from gateway.hotpath.predictions import prediction_call, seconds_to_wait
+from gateway.hotpath.pressure import SMALL_BYTES, Pressure
 from gateway.hotpath.rules import KINDS, Call, kind_of
 from gateway.hotpath.snapshot import Caller, Listing
 from gateway.hotpath.stream import Stream
@@ -128,6 +132,8 @@ class Exchange:
     @property
     def _is_v1(self) -> bool:
         return self._path.startswith("/v1/")
+        self._pressure: Pressure | None = None
+        self._weighed = 0  # bytes of the body that count there
 
     async def serve(self) -> None:
         try:
@@ -144,6 +150,9 @@ class Exchange:
 
     def _note(self) -> None:
         """Leave a row for the request log."""
+            if (pressure := self._pressure) is not None:
+                pressure.calls -= 1
+                pressure.bytes -= self._weighed
         caller = self._caller
         note_request(
             Seen(
@@ -169,6 +178,10 @@ class Exchange:
         self._rates = await gateway.check_rate(caller.buckets)
         if self._query and not self._is_v1:  # there clients add their own, such as an `api-version`
             read_query(Query, QueryDict(self._query))
+        pressure = gateway.pressure
+        pressure.require_place(pressure.calls)
+        pressure.calls += 1
+        self._pressure = pressure
         raw = await self._read_body()
         body = parse_body(raw) if len(raw) <= PARSED_ASIDE_BYTES else await asyncio.to_thread(parse_body, raw)
         listing = await gateway.find_listing(self._model_name(body), caller)
@@ -266,6 +279,8 @@ class Exchange:
             raise WrongProtocol(f"This model is called at {address}.", fix_url=address)
         return KINDS[self._path]
 
+        if self._pressure is not None and len(declared) > 4 and declared.isdigit() and int(declared) > SMALL_BYTES:
+            self._pressure.require_room(int(declared))
     # --- The answer ---
 
     async def _stream(self, gateway: Gateway, call: Call) -> None:
@@ -283,6 +298,8 @@ class Exchange:
                     if not self._has_started:
                         await self._start(200, headers)
                     await self._send({"type": "http.response.body", "body": data, "more_body": more})
+            if size > SMALL_BYTES and self._pressure is not None:
+                self._weighed = self._pressure.weigh(size, self._weighed)
             except (TimeoutError, OSError):
                 stream.client_left()
 
@@ -304,7 +321,7 @@ class Exchange:
 
     async def _counted(self, problem: Problem) -> Problem:
         """What is refused before anybody is known draws from the network that it came from: guesses count too."""
-        if self._rates or isinstance(problem, RateLimited | GatewayElsewhere):
+        if self._rates or isinstance(problem, RateLimited | GatewayElsewhere | ServiceUnavailable):
             return problem
         try:
             gateway = await running_gateway()

@@ -33,6 +33,8 @@ from gateway.hotpath.money import Money
 from gateway.hotpath.orm import run_in_django
 from gateway.hotpath.rules import (
     MAX_ANSWER_BYTES,
+from gateway.hotpath.predictions import Predictions
+from gateway.hotpath.pressure import Pressure
     Answer,
     Call,
     answer_headers,
@@ -61,6 +63,9 @@ BEAT_SECONDS = 30
 LOG_SECONDS = 1
 NOTE_SECONDS = 5  # how often `last_used` of the keys seen is written
 MAX_USES = 20_000  # different ones between two writes
+#: At the end of the process: for calls whose caller has left already, since the server has waited for all others; and
+#: for what is settled when its upstream is cut off.
+DRAIN_SECONDS, CUT_OFF_SECONDS = 3, 1.5
 MAX_USER_AGENT = 400
 
 
@@ -81,6 +86,9 @@ class Gateway:
         )
         self.snapshots = Snapshots(self._pool)
         self.money = Money(settings.DATABASE_URL)
+        self.pressure = Pressure(
+            most_calls=settings.GATEWAY_CONCURRENT_CALLS, most_mib=settings.GATEWAY_BODY_MEMORY_MIB
+        )
         self.door = Door()
         self._limiter = AsyncLimiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
         self._limits: Batcher[Sequence[Bucket], list[Decision]] = Batcher(self._limiter.check_many)
@@ -99,18 +107,20 @@ class Gateway:
             asyncio.create_task(self._repeat(LOG_SECONDS, self._write_requests)),
         ]
 
-    async def close(self, drain_seconds: float = 10) -> None:
-        """Let open calls end, then hang up."""
-        deadline = time.monotonic() + drain_seconds
-        while self._open and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+    async def close(self) -> None:
+        """Let open calls end. Those that do not are cut off at their upstream, and settled for what was delivered."""
+        self.pressure.refuse_more()
+        await asyncio.gather(
+            self._until_settled(DRAIN_SECONDS), self.predictions.close(time.monotonic() + DRAIN_SECONDS)
+        )
+        await self.door.close()
+        await self._until_settled(CUT_OFF_SECONDS)
         for sweep in self._sweeps:
             sweep.cancel()
         with contextlib.suppress(ServiceUnavailable):
             await self._write_uses()
         await self._write_requests()
         write_requests_here(False)
-        await self.door.close()
         await self.money.close()
         await self._limiter.close()
         await self._pool.close()
@@ -121,6 +131,11 @@ class Gateway:
         """Take one request from each bucket, all in one round trip. Raises RateLimited. Before anything is reserved."""
         try:
             decisions = await self._limits(buckets)
+    async def _until_settled(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._open and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+
         except QueueFull:
             raise ServiceUnavailable("The gateway is busy beyond what it queues.", retry_after_seconds=1) from None
         require(decisions)
@@ -214,6 +229,7 @@ class Gateway:
         except BaseException:  # a hold that was made all the same is an orphan
             del self._open[call.id]
             raise
+        self.pressure.require_place(len(self._open))  # whichever way it came
         if refused_by is not None:
             del self._open[call.id]
             raise refusal(await self.snapshots.budget(refused_by), call.hold_nano)
