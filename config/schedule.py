@@ -12,9 +12,13 @@ class Job(NamedTuple):
 
 JOBS: tuple[Job, ...] = (
     Job("notifications.deliver", timedelta(seconds=5), "people wait for codes; a lost wake-up costs seconds"),
+    Job("notifications.deliver_webhooks", timedelta(seconds=5), "what is due again; what is new is sent at once"),
+    Job("notifications.prune_webhooks", timedelta(hours=1), "what ended a week ago is nobody's business any more"),
     Job("apikeys.send_reminders", timedelta(minutes=10), "keys that expire: a mail is due to the hour, not the minute"),
     Job("apikeys.prune", timedelta(hours=1), "clients that used a key long ago need not be known"),
     Job("gateway.settle_orphans", timedelta(minutes=1), "ends what a process left behind when it died"),
+    Job("gateway.sweep_predictions", timedelta(seconds=15), "what a dead process had is wanted by somebody who waits"),
+    Job("gateway.prune_predictions", timedelta(minutes=10), "what is erased after N hours is erased on the hour"),
     Job("gateway.create_partitions", timedelta(hours=1), "days ahead: without a partition no call is taken"),
     Job("gateway.measure_models", timedelta(minutes=10), "reads 30 days of calls; figures move slowly"),
     Job("observability.export_audit_head", timedelta(minutes=1), "events after the last kept head could be cut unseen"),

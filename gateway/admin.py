@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from common.ids import encode
 from common.staff import ChoiceFilter, DayFilter, ModeFilter, ReadOnlyAdmin, id_column, money_column
-from gateway.models import Deployment, Endpoint, Invocation, SweepMark
+from gateway.models import Deployment, Endpoint, Invocation, Prediction, SweepMark
 
 CALL_ID = id_column("req")
 
@@ -153,6 +153,55 @@ class InvocationAdmin(ReadOnlyAdmin):
     def rule_name(self, call: Invocation) -> str:
         """Without the sentence that explains it; that is on the page of the call."""
         return call.rule or "–"
+
+
+@admin.register(Prediction)
+class PredictionAdmin(ReadOnlyAdmin):
+    """How it went; what was sent and what came back is read by nobody but its maker."""
+
+    typed_ids = {"pred": "pk", "req": "pk", "org": "organization", "key": "api_key", "mdl": "ai_model"}
+    list_display = (
+        id_column("pred"),
+        "status",
+        "organization",
+        "listing",
+        "error_code",
+        money_column("cost_nano", _("cost")),
+        "created_at",
+        "completed_at",
+    )
+    list_filter = ("status",)
+    list_select_related = ("organization", "ai_model__publisher")
+    ordering = ("-id",)
+    fields = readonly_fields = (
+        id_column("pred"),
+        id_column("req", "pk", _("call")),
+        "status",
+        "organization",
+        "user",
+        "api_key",
+        "listing",
+        "version",
+        "kind",
+        "mode",
+        "error_code",
+        money_column("hold_nano", _("held")),
+        money_column("cost_nano", _("cost")),
+        "webhook_events",
+        "worker",
+        "lease_ends_at",
+        "contacted_at",
+        "cancel_asked_at",
+        "created_at",
+        "started_at",
+        "deadline_at",
+        "completed_at",
+        "expires_at",
+    )
+
+    @admin.display(description=_("model"), ordering="ai_model__slug")
+    def listing(self, prediction: Prediction) -> str:
+        return f"{prediction.ai_model.publisher.slug}/{prediction.ai_model.slug}"
 
 
 @admin.register(SweepMark)

@@ -15,6 +15,16 @@ def create_partitions() -> int:
     return services.create_partitions()
 
 
+@shared_task(name="gateway.sweep_predictions")
+def sweep_predictions() -> int:
+    return services.sweep_predictions()
+
+
+@shared_task(name="gateway.prune_predictions")
+def prune_predictions() -> int:
+    return services.prune_predictions()
+
+
 @shared_task(name="gateway.measure_models")
 def measure_models() -> int:
     return services.measure_models()

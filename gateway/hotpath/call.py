@@ -90,6 +90,7 @@ class Gateway:
             most_calls=settings.GATEWAY_CONCURRENT_CALLS, most_mib=settings.GATEWAY_BODY_MEMORY_MIB
         )
         self.door = Door()
+        self.predictions = Predictions(self)
         self._limiter = AsyncLimiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
         self._limits: Batcher[Sequence[Bucket], list[Decision]] = Batcher(self._limiter.check_many)
         self._open: dict[UUID, float] = {}
@@ -100,6 +101,7 @@ class Gateway:
     async def start(self) -> None:
         await self._pool.open(wait=False)
         await self.door.start()
+        await self.predictions.start()
         write_requests_here(True)
         self._sweeps = [
             asyncio.create_task(self._repeat(BEAT_SECONDS, self._beat)),

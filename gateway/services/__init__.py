@@ -9,18 +9,24 @@ from gateway.services.deployments import (
 )
 from gateway.services.endpoints import count_retired_endpoints, reseal_endpoints, set_endpoint, signing_key_of
 from gateway.services.measurements import measure_models
+from gateway.services.prediction_content import count_retired_predictions, reseal_predictions
+from gateway.services.predictions import prune_predictions, sweep_predictions
 
 __all__ = [
     "change_deployment",
     "check_books",
     "count_retired_endpoints",
+    "count_retired_predictions",
     "create_deployment",
     "create_partitions",
     "delete_deployment",
     "measure_models",
+    "prune_predictions",
     "reseal_endpoints",
+    "reseal_predictions",
     "set_endpoint",
     "settle_orphans",
     "signing_key_of",
     "spend_limits_of",
+    "sweep_predictions",
 ]

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from common import clock
 from common.ids import first_uuid
 from gateway.errors import GatewayStopped
-from gateway.models import Invocation, Rule, SweepMark
+from gateway.models import Invocation, Prediction, Rule, SweepMark
 from gateway.services.arrays import Packed, bigints, booleans, integers, texts, uuids
 from marketplace.services.pricing import cost_of
 
@@ -144,14 +144,15 @@ def settle_orphans() -> int:
         )
         started = cursor.fetchall()
     alive_since = at - timedelta(seconds=ORPHAN_AFTER_SECONDS)
-    orphans = sorted(id for id, beat_at in started if beat_at < alive_since)
+    in_line = set(Prediction.objects.live().values_list("id", flat=True))  # their holds live as long as they do
+    orphans = sorted(id for id, beat_at in started if beat_at < alive_since and id not in in_line)
     ended = 0
     for first in range(0, len(orphans), VOIDED_AT_ONCE):
         voids = [_void(id) for id in orphans[first : first + VOIDED_AT_ONCE]]
         ended += len(voids) - len(move(settles=voids).unsettled)
     # Last, so that a run that is cut off is repeated. Two at once only do the same twice.
     low_water = max(mark.low_water, first_uuid(at - WRITTEN_WITHIN))
-    carried = sorted(id for id, beat_at in started if beat_at >= alive_since and id < low_water)
+    carried = sorted(id for id, beat_at in started if (beat_at >= alive_since or id in in_line) and id < low_water)
     SweepMark.objects.update_or_create(
         name=SweepMark.ORPHANS, defaults={"low_water": low_water, "carried": carried, "swept_at": at}
     )

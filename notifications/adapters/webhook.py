@@ -18,8 +18,8 @@ from django.conf import settings
 from common.outbound import Door, OutboundError, OutboundRefused, Timeouts
 
 TIMEOUTS = Timeouts(connect=5, first_byte=10, idle=5, total=15)
-#: The answer's body is not read: its status says all there is to say. The door stops taking it by itself.
-UNREAD = 2**62
+#: The answer's body is not read: its status says all there is to say. One that announces more than this is no answer.
+MAX_ANSWER_BYTES = 1024 * 1024
 SECRET_PREFIX = "whsec_"
 
 Result = TypeVar("Result")
@@ -96,7 +96,7 @@ class Sender:
         }
         try:
             async with self._door.stream(
-                "POST", post.url, headers=headers, body=post.body, timeout=TIMEOUTS, max_bytes=UNREAD
+                "POST", post.url, headers=headers, body=post.body, timeout=TIMEOUTS, max_bytes=MAX_ANSWER_BYTES
             ) as reply:
                 return outcome_of(reply.status)
         except OutboundRefused as refusal:

@@ -11,7 +11,9 @@ from notifications import services as notifications
 STEPS = (
     ("API keys", apikeys.wrap_digests),
     ("secrets of endpoints", gateway.reseal_endpoints),
+    ("predictions", gateway.reseal_predictions),
     ("messages", notifications.reseal_messages),
+    ("webhooks", notifications.reseal_webhooks),
     ("second factors", accounts.reseal_factors),
     ("refresh tokens", accounts.reseal_tokens),
 )
@@ -19,7 +21,9 @@ STEPS = (
 LEFT = (
     ("API keys", "KEY_PEPPERS", apikeys.count_unwrapped),
     ("secrets of endpoints", "KEY_ENCRYPTION_KEYS", gateway.count_retired_endpoints),
+    ("predictions", "KEY_ENCRYPTION_KEYS", gateway.count_retired_predictions),
     ("messages", "KEY_ENCRYPTION_KEYS", notifications.count_retired_messages),
+    ("webhooks", "KEY_ENCRYPTION_KEYS", notifications.count_retired_webhooks),
     ("secrets of second factors", "KEY_ENCRYPTION_KEYS", accounts.count_retired_factors),
     ("refresh tokens", "KEY_ENCRYPTION_KEYS", accounts.count_retired_tokens),
 )
