@@ -49,8 +49,6 @@ from common.rest import Query, read_query
 from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
 from gateway.hotpath.call import Gateway
 from gateway.hotpath.orm import run_in_django
-from gateway.hotpath.predictions import PATH as PREDICTIONS
-from gateway.hotpath.predictions import prediction_call, seconds_to_wait
 from gateway.hotpath.pressure import SMALL_BYTES, Pressure
 from gateway.hotpath.rules import KINDS, Call, kind_of
 from gateway.hotpath.snapshot import Caller, Listing
@@ -128,12 +126,12 @@ class Exchange:
         self._status, self._error_code = 0, ""
         self._caller: Caller | None = None
         self._rates: list[Decision] = []
+        self._pressure: Pressure | None = None
+        self._weighed = 0  # bytes of the body that count there
 
     @property
     def _is_v1(self) -> bool:
         return self._path.startswith("/v1/")
-        self._pressure: Pressure | None = None
-        self._weighed = 0  # bytes of the body that count there
 
     async def serve(self) -> None:
         try:
@@ -146,13 +144,13 @@ class Exchange:
             logger.exception("unexpected", extra={"request_id": self._request_id})
             await self._refuse(InternalError())
         finally:
+            if (pressure := self._pressure) is not None:
+                pressure.calls -= 1
+                pressure.bytes -= self._weighed
             self._note()
 
     def _note(self) -> None:
         """Leave a row for the request log."""
-            if (pressure := self._pressure) is not None:
-                pressure.calls -= 1
-                pressure.bytes -= self._weighed
         caller = self._caller
         note_request(
             Seen(
@@ -174,14 +172,14 @@ class Exchange:
         if self._method != "POST":
             raise MethodNotAllowed("Models are called with POST.", headers={"Allow": "POST"})
         gateway = await running_gateway()
-        caller = self._caller = await self._authenticate(gateway)
-        self._rates = await gateway.check_rate(caller.buckets)
-        if self._query and not self._is_v1:  # there clients add their own, such as an `api-version`
-            read_query(Query, QueryDict(self._query))
         pressure = gateway.pressure
         pressure.require_place(pressure.calls)
         pressure.calls += 1
         self._pressure = pressure
+        caller = self._caller = await self._authenticate(gateway)
+        self._rates = await gateway.check_rate(caller.buckets)
+        if self._query and not self._is_v1:  # there clients add their own, such as an `api-version`
+            read_query(Query, QueryDict(self._query))
         raw = await self._read_body()
         body = parse_body(raw) if len(raw) <= PARSED_ASIDE_BYTES else await asyncio.to_thread(parse_body, raw)
         listing = await gateway.find_listing(self._model_name(body), caller)
@@ -240,6 +238,8 @@ class Exchange:
         declared = self._headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
             raise PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes.")
+        if self._pressure is not None and len(declared) > 4 and declared.isdigit() and int(declared) > SMALL_BYTES:
+            self._pressure.require_room(int(declared))
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 return await self._receive_body()
@@ -257,6 +257,8 @@ class Exchange:
             size += len(parts[-1])
             if size > MAX_BODY_BYTES:
                 raise PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes.")
+            if size > SMALL_BYTES and self._pressure is not None:
+                self._weighed = self._pressure.weigh(size, self._weighed)
             more = message.get("more_body", False)
         return b"".join(parts)
 
@@ -279,8 +281,6 @@ class Exchange:
             raise WrongProtocol(f"This model is called at {address}.", fix_url=address)
         return KINDS[self._path]
 
-        if self._pressure is not None and len(declared) > 4 and declared.isdigit() and int(declared) > SMALL_BYTES:
-            self._pressure.require_room(int(declared))
     # --- The answer ---
 
     async def _stream(self, gateway: Gateway, call: Call) -> None:
@@ -298,8 +298,6 @@ class Exchange:
                     if not self._has_started:
                         await self._start(200, headers)
                     await self._send({"type": "http.response.body", "body": data, "more_body": more})
-            if size > SMALL_BYTES and self._pressure is not None:
-                self._weighed = self._pressure.weigh(size, self._weighed)
             except (TimeoutError, OSError):
                 stream.client_left()
 

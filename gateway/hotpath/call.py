@@ -31,10 +31,9 @@ from gateway.adapters.echo import EchoDoor
 from gateway.hotpath.batcher import Batcher, QueueFull
 from gateway.hotpath.money import Money
 from gateway.hotpath.orm import run_in_django
+from gateway.hotpath.pressure import Pressure
 from gateway.hotpath.rules import (
     MAX_ANSWER_BYTES,
-from gateway.hotpath.predictions import Predictions
-from gateway.hotpath.pressure import Pressure
     Answer,
     Call,
     answer_headers,
@@ -61,11 +60,11 @@ logger = logging.getLogger("gateway.call")
 ECHO_DOOR = EchoDoor()
 BEAT_SECONDS = 30
 LOG_SECONDS = 1
-NOTE_SECONDS = 5  # how often `last_used` of the keys seen is written
-MAX_USES = 20_000  # different ones between two writes
 #: At the end of the process: for calls whose caller has left already, since the server has waited for all others; and
 #: for what is settled when its upstream is cut off.
 DRAIN_SECONDS, CUT_OFF_SECONDS = 3, 1.5
+NOTE_SECONDS = 5  # how often `last_used` of the keys seen is written
+MAX_USES = 20_000  # different ones between two writes
 MAX_USER_AGENT = 400
 
 
@@ -84,13 +83,12 @@ class Gateway:
             kwargs={"autocommit": True, "connect_timeout": 3, "options": "-c statement_timeout=4000"},
             open=False,
         )
-        self.snapshots = Snapshots(self._pool)
-        self.money = Money(settings.DATABASE_URL)
         self.pressure = Pressure(
             most_calls=settings.GATEWAY_CONCURRENT_CALLS, most_mib=settings.GATEWAY_BODY_MEMORY_MIB
         )
+        self.snapshots = Snapshots(self._pool)
+        self.money = Money(settings.DATABASE_URL)
         self.door = Door()
-        self.predictions = Predictions(self)
         self._limiter = AsyncLimiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
         self._limits: Batcher[Sequence[Bucket], list[Decision]] = Batcher(self._limiter.check_many)
         self._open: dict[UUID, float] = {}
@@ -101,7 +99,6 @@ class Gateway:
     async def start(self) -> None:
         await self._pool.open(wait=False)
         await self.door.start()
-        await self.predictions.start()
         write_requests_here(True)
         self._sweeps = [
             asyncio.create_task(self._repeat(BEAT_SECONDS, self._beat)),
@@ -112,9 +109,7 @@ class Gateway:
     async def close(self) -> None:
         """Let open calls end. Those that do not are cut off at their upstream, and settled for what was delivered."""
         self.pressure.refuse_more()
-        await asyncio.gather(
-            self._until_settled(DRAIN_SECONDS), self.predictions.close(time.monotonic() + DRAIN_SECONDS)
-        )
+        await self._until_settled(DRAIN_SECONDS)
         await self.door.close()
         await self._until_settled(CUT_OFF_SECONDS)
         for sweep in self._sweeps:
@@ -127,17 +122,17 @@ class Gateway:
         await self._limiter.close()
         await self._pool.close()
 
+    async def _until_settled(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._open and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+
     # --- The steps of a call ---
 
     async def check_rate(self, buckets: Sequence[Bucket]) -> list[Decision]:
         """Take one request from each bucket, all in one round trip. Raises RateLimited. Before anything is reserved."""
         try:
             decisions = await self._limits(buckets)
-    async def _until_settled(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while self._open and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
-
         except QueueFull:
             raise ServiceUnavailable("The gateway is busy beyond what it queues.", retry_after_seconds=1) from None
         require(decisions)
@@ -201,6 +196,7 @@ class Gateway:
     @staticmethod
     def reserve_of(call: Call) -> Reserve:
         """What is to be held for the call, and where. Raises ValidationFailed for what no budget could hold."""
+        self.pressure.require_place(len(self._open))  # whichever way it came
         call.hold_nano = hold_of(call)
         caller, listing = call.caller, call.listing
         return Reserve(
@@ -231,7 +227,6 @@ class Gateway:
         except BaseException:  # a hold that was made all the same is an orphan
             del self._open[call.id]
             raise
-        self.pressure.require_place(len(self._open))  # whichever way it came
         if refused_by is not None:
             del self._open[call.id]
             raise refusal(await self.snapshots.budget(refused_by), call.hold_nano)

@@ -18,15 +18,7 @@ from django.conf import settings
 from common.ids import encode, uuid7
 from common.logs import HIDDEN, mask
 from common.money import amount, display
-from common.outbound import (
-    OutboundClosed,
-    OutboundError,
-    OutboundRefused,
-    OutboundTimeout,
-    OutboundWrongType,
-    Reply,
-    Timeouts,
-)
+from common.outbound import OutboundClosed, OutboundError, OutboundRefused, OutboundTimeout, Reply, Timeouts
 from common.problems import (
     InternalError,
     Problem,
@@ -127,6 +119,8 @@ def problem_of(error: BaseException) -> Problem:
             return errors.UpstreamTimeout(str(error))
         case OutboundRefused():
             return errors.UpstreamFailed("The model's endpoint is at an address that calls are not sent to.")
+        case OutboundClosed() | asyncio.CancelledError():  # which is how requests end that outlast the process
+            return errors.GatewayStopped()
         case OutboundError():
             return errors.UpstreamFailed(str(error))
         case _:
@@ -136,10 +130,6 @@ def problem_of(error: BaseException) -> Problem:
 #: How a call ended that delivered nothing; by an error of the upstream, if not as these.
 OUTCOMES = {
     errors.UpstreamTimeout.code: Outcome.UPSTREAM_TIMEOUT,
-        case OutboundWrongType():
-            return errors.UpstreamInvalidOutput(str(error))
-        case OutboundClosed() | asyncio.CancelledError():  # which is how requests end that outlast the process
-            return errors.GatewayStopped()
     errors.UpstreamInvalidOutput.code: Outcome.INVALID_OUTPUT,
     errors.ClientLeft.code: Outcome.CANCELLED,
     errors.InsufficientCredit.code: Outcome.CANCELLED,
