@@ -62,7 +62,6 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_BODY_VALUES = 1_000_000  # texts to embed may come as arrays of tokens
 PARSED_ASIDE_BYTES = 64 * 1024  # what is larger would keep other calls waiting for too long
 BODY_SECONDS = 60
-STALLED_SECONDS = 60  # a client that takes nothing of its stream for so long has gone
 INVOKE = re.compile(r"/api/models/[^/]+/invoke")
 INVOKE_ROUTE = "api:model-invoke"
 
@@ -293,13 +292,9 @@ class Exchange:
         }
 
         async def emit(data: bytes, more: bool = True) -> None:
-            try:
-                async with asyncio.timeout(STALLED_SECONDS):
-                    if not self._has_started:
-                        await self._start(200, headers)
-                    await self._send({"type": "http.response.body", "body": data, "more_body": more})
-            except (TimeoutError, OSError):
-                stream.client_left()
+            if not self._has_started:
+                await self._start(200, headers)
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
         stream = Stream(gateway, call, emit)
         watch = asyncio.create_task(self._watch_client(stream))

@@ -29,6 +29,7 @@ from gateway import errors
 from gateway.adapters import Usage
 from gateway.adapters.echo import EchoDoor
 from gateway.hotpath.batcher import Batcher, QueueFull
+from gateway.hotpath.holds import beat, extend_hold
 from gateway.hotpath.money import Money
 from gateway.hotpath.orm import run_in_django
 from gateway.hotpath.pressure import Pressure
@@ -91,7 +92,8 @@ class Gateway:
         self.door = Door()
         self._limiter = AsyncLimiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
         self._limits: Batcher[Sequence[Bucket], list[Decision]] = Batcher(self._limiter.check_many)
-        self._open: dict[UUID, float] = {}
+        self._open: dict[UUID, Call] = {}
+        self.drains = 0  # streams that are read on though their client has gone
         self._uses: dict[Use, None] = {}  # the latest last
         self._lines = Lines("gateway.call", "call")
         self._sweeps: list[asyncio.Task[None]] = []
@@ -218,7 +220,7 @@ class Gateway:
     async def reserve(self, call: Call) -> None:
         """Make the hold durable, or raise the 402 that names the budget."""
         reserve = self.reserve_of(call)
-        self._open[call.id] = call.began
+        self._open[call.id] = call
         try:
             refused_by = await self.money.reserve(reserve)
         except asyncio.CancelledError:  # the hold may be on its way already; what takes it back leaves later
@@ -230,6 +232,13 @@ class Gateway:
         if refused_by is not None:
             del self._open[call.id]
             raise refusal(await self.snapshots.budget(refused_by), call.hold_nano)
+
+    async def extend(self, call: Call, hold_nano: int, held_tokens: int | None) -> None:
+        """Raise the hold of a call under way, or raise the 402 that names the budget. Raises MoneyUnavailable."""
+        refused_by = await extend_hold(self._pool, call.id, hold_nano)
+        if refused_by is not None:
+            raise refusal(await self.snapshots.budget(refused_by), hold_nano - call.hold_nano)
+        call.hold_nano, call.held_tokens = hold_nano, held_tokens
 
     async def settle(self, call: Call, settle: Settle) -> None:
         """Durable when it returns. Raises MoneyUnavailable, and then the orphan rule ends the call.
@@ -295,11 +304,9 @@ class Gateway:
                 await run_in_django(write_requests)
 
     async def _beat(self) -> None:
-        """Renew the open calls, so that the orphan rule leaves them alone."""
-        old = [id for id, began in self._open.items() if time.monotonic() - began > BEAT_SECONDS / 2]
-        if old:
-            async with self._pool.connection() as connection:
-                await connection.execute("SELECT gateway_beat(%s::uuid[])", [old])
+        """Renew the open calls, so that the orphan rule leaves them alone, and note what they have delivered."""
+        now = time.monotonic()
+        await beat(self._pool, [call for call in self._open.values() if now - call.began > BEAT_SECONDS / 2])
 
     @staticmethod
     async def _repeat(seconds: float, sweep: Callable[[], Awaitable[None]]) -> None:

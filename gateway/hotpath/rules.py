@@ -37,6 +37,7 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_UPSTREAM_MESSAGE = 500
 MAX_ERROR_BYTES = 64 * 1024  # of an upstream's error, to be read for its message
 DEFAULT_MAX_OUTPUT_TOKENS = 4096  # of a call that names no bound itself
+STEP_TOKENS = 2000  # of output, by which the hold of a stream without a bound grows
 PART_TOKENS = 4096  # of an image, a sound or a file in a message, which may be but an address
 MAX_ANSWERS = 128  # that one call may ask for
 MAX_HOLD_NANO = 10**15  # a million: far below where sums of holds would no longer fit a column
@@ -167,10 +168,27 @@ def _ended(call: Call, outcome: Outcome, usage: Usage | None, problem: Problem |
 
 
 def hold_of(call: Call) -> int:
-    """The most this call may cost, in nano-units. Raises ValidationFailed when no budget could ever hold it."""
+    """The most this call may cost, in nano-units; of a stream without a bound, the most of its first step.
+
+    Raises ValidationFailed when no budget could ever hold it.
+    """
     if call.caller.mode == "test":
         return 0
+    if call.is_streamed and call.listing.price.output_nano_per_million and not _bounds(call.body):
+        call.held_tokens = 0
+        hold, call.held_tokens = next_hold(call)
+        return hold
     return most_of(call.listing.price, call.listing.endpoint.max_cost_nano, call.kind, call.body, call.size)
+
+
+def next_hold(call: Call) -> tuple[int, int | None]:
+    """The hold with another step, and the tokens of output that it covers; None: all, since no more is charged."""
+    endpoint = call.listing.endpoint
+    tokens = (call.held_tokens or 0) + STEP_TOKENS
+    given = max_input_tokens(call.kind, call.body, call.size)
+    bound = cost_of(call.listing.price, input_tokens=given, output_tokens=tokens)
+    most = min(endpoint.max_cost_nano or MAX_HOLD_NANO, MAX_HOLD_NANO)
+    return (bound, tokens) if bound < most else (most, None)
 
 
 def most_of(price: Price, max_cost_nano: int | None, kind: str, body: Mapping[str, Any], size: int) -> int:
@@ -201,12 +219,17 @@ def max_output_tokens(kind: str, body: Mapping[str, Any]) -> int:
     """Every token that may come back: of each answer asked for, to each prompt."""
     if kind == Invocation.Kind.EMBEDDING:
         return 0
-    bound = body.get("max_completion_tokens") or body.get("max_tokens")
-    tokens = bound if type(bound) is int and bound > 0 else DEFAULT_MAX_OUTPUT_TOKENS
+    tokens = max(_bounds(body), default=DEFAULT_MAX_OUTPUT_TOKENS)
     asked = [count for count in (body.get("n"), body.get("best_of")) if type(count) is int and count > 0]
     prompt = body.get("prompt") if kind == Invocation.Kind.COMPLETION else None
     prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
     return min(tokens, 10_000_000) * min(max(asked, default=1), MAX_ANSWERS) * prompts
+
+
+def _bounds(body: Mapping[str, Any]) -> list[int]:
+    """What the request says of the length of an answer; either may be what the upstream goes by."""
+    bounds = (body.get("max_tokens"), body.get("max_completion_tokens"))
+    return [bound for bound in bounds if type(bound) is int and bound > 0]
 
 
 def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:

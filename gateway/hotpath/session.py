@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 from uuid import UUID
 
-from gateway.hotpath.app import STALLED_SECONDS, running_gateway
+from gateway.hotpath import writer
+from gateway.hotpath.app import running_gateway
 from gateway.hotpath.call import Gateway
 from gateway.hotpath.rules import Answer, Call
 from gateway.hotpath.stream import Stream
@@ -43,7 +44,7 @@ class EventStream:
     def __init__(self, gateway: Gateway, call: Call) -> None:
         call.is_streamed = True
         self._events: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED_EVENTS)
-        self._stream = Stream(gateway, call, self._push)
+        self._stream = Stream(gateway, call, self._push, keeps_alive=False)
         self._run = _kept(self._run_to_the_end())
 
     async def first(self) -> bytes:
@@ -73,14 +74,14 @@ class EventStream:
         try:
             await self._stream.run()
         finally:
-            await self._push(None)
+            try:
+                async with asyncio.timeout(writer.STALLED_SECONDS):
+                    await self._events.put(None)
+            except TimeoutError:
+                self.leave()
 
-    async def _push(self, event: bytes | None, more: bool = True) -> None:
-        try:
-            async with asyncio.timeout(STALLED_SECONDS):
-                await self._events.put(event)
-        except TimeoutError:
-            self.leave()
+    async def _push(self, event: bytes, more: bool = True) -> None:
+        await self._events.put(event)
 
 
 def _kept(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:

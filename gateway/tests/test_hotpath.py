@@ -24,6 +24,7 @@ from gateway.hotpath import app as app_module
 from gateway.hotpath import money as money_module
 from gateway.hotpath import snapshot as snapshot_module
 from gateway.hotpath import stream as stream_module
+from gateway.hotpath import writer as writer_module
 from gateway.hotpath.app import read_headers
 from gateway.hotpath.money import Money
 from gateway.hotpath.rules import MAX_HOLD_NANO, PART_TOKENS, Call, hold_of, max_output_tokens
@@ -215,7 +216,7 @@ def test_after_a_client_has_left_an_upstream_that_only_keeps_talking_is_cut_off(
 
 
 def test_a_client_that_takes_nothing_of_its_stream_has_left(world, upstream, monkeypatch):
-    monkeypatch.setattr(app_module, "STALLED_SECONDS", 0.2)
+    monkeypatch.setattr(writer_module, "STALLED_SECONDS", 0.2)
     usage = {"prompt_tokens": 10, "completion_tokens": 20}
     upstream.behave = stream_of(chunk("abcd"), chunk("efgh"), chunk(finish="stop", usage=usage))
 
