@@ -32,6 +32,7 @@ from gateway.hotpath.batcher import Batcher, QueueFull
 from gateway.hotpath.holds import beat, extend_hold
 from gateway.hotpath.money import Money
 from gateway.hotpath.orm import run_in_django
+from gateway.hotpath.predictions import Predictions
 from gateway.hotpath.pressure import Pressure
 from gateway.hotpath.rules import (
     MAX_ANSWER_BYTES,
@@ -90,6 +91,7 @@ class Gateway:
         self.snapshots = Snapshots(self._pool)
         self.money = Money(settings.DATABASE_URL)
         self.door = Door()
+        self.predictions = Predictions(self)
         self._limiter = AsyncLimiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
         self._limits: Batcher[Sequence[Bucket], list[Decision]] = Batcher(self._limiter.check_many)
         self._open: dict[UUID, Call] = {}
@@ -101,6 +103,7 @@ class Gateway:
     async def start(self) -> None:
         await self._pool.open(wait=False)
         await self.door.start()
+        await self.predictions.start()
         write_requests_here(True)
         self._sweeps = [
             asyncio.create_task(self._repeat(BEAT_SECONDS, self._beat)),
@@ -111,7 +114,9 @@ class Gateway:
     async def close(self) -> None:
         """Let open calls end. Those that do not are cut off at their upstream, and settled for what was delivered."""
         self.pressure.refuse_more()
-        await self._until_settled(DRAIN_SECONDS)
+        await asyncio.gather(
+            self._until_settled(DRAIN_SECONDS), self.predictions.close(time.monotonic() + DRAIN_SECONDS)
+        )
         await self.door.close()
         await self._until_settled(CUT_OFF_SECONDS)
         for sweep in self._sweeps:
