@@ -55,7 +55,7 @@ SABOTAGES = (
     Sabotage(
         "an answer before its settlement",
         "gateway/hotpath/call.py",
-        "        await asyncio.shield(self.settle(call, settle))\n",
+        "        await self.settle(call, settle)\n",
         "        asyncio.ensure_future(self.settle(call, settle))\n",
     ),
     Sabotage(
