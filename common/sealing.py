@@ -69,21 +69,24 @@ def reseal(blob: bytes, context: str) -> bytes | None:
     return seal(open_sealed(blob, context), context)
 
 
-def count_retired(rows: QuerySet[Any], column: str) -> int:
-    """How many sealed values of a column are not under the current KEK. Raises SealError for what is no such value."""
+def count_retired(rows: QuerySet[Any], column: str, *, chunk_size: int = 2000) -> int:
+    """How many sealed values of a column are not under the current KEK. Raises SealError for what is no such value.
+
+    chunk_size: how many are in memory at a time.
+    """
     current = next(iter(_keys()))
     sealed = rows.exclude(**{column: None}).order_by("pk").values_list(column, flat=True)
-    return sum(kek_id(value) != current for value in sealed.iterator(chunk_size=2000))
+    return sum(kek_id(value) != current for value in sealed.iterator(chunk_size=chunk_size))
 
 
-def reseal_column(rows: QuerySet[Any], column: str, context_of: Callable[[Any], str]) -> int:
+def reseal_column(rows: QuerySet[Any], column: str, context_of: Callable[[Any], str], *, chunk_size: int = 500) -> int:
     """Bring a column of sealed values under the current KEK. Returns how many changed; repeating it is harmless.
 
     A row that changes meanwhile is left alone: whoever wrote it knows the current KEK. Raises SealError for a value
     that does not open, and then those before it are done.
     """
     changed = 0
-    for row in rows.exclude(**{column: None}).order_by("pk").iterator(chunk_size=500):
+    for row in rows.exclude(**{column: None}).order_by("pk").iterator(chunk_size=chunk_size):
         sealed = bytes(getattr(row, column))
         fresh = reseal(sealed, context_of(row))
         if fresh is not None:

@@ -27,6 +27,11 @@ JOBS: tuple[Job, ...] = (
         timedelta(hours=1),
         "a place for the rows of tomorrow, and none for old ones",
     ),
+    Job(
+        "observability.prune_idempotency_keys",
+        timedelta(minutes=10),
+        "kept answers take room, and their day ends at any moment",
+    ),
     Job("accounts.erase_accounts", timedelta(hours=1), "closed accounts are forgotten on the day that was promised"),
     Job("accounts.prune_codes", timedelta(minutes=10), "codes and tokens that no longer serve are of no use to anyone"),
 )

@@ -7,14 +7,14 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from common.ids import decode, encode
 from common.staff import ChoiceFilter, DayFilter, ReadOnlyAdmin, id_column
-from observability.models import AuditEvent, RequestLog
+from observability.models import AuditEvent, IdempotencyKey, RequestLog
 from observability.services.words import ACTIONS
 
 
@@ -152,3 +152,28 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "address",
         "client",
     )
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(ReadOnlyAdmin):
+    """Which requests hold an idempotency key. Neither the key nor the answer is shown: nobody here can read them."""
+
+    typed_ids = {"req": "pk", "org": "organization_id"}
+    list_display = (
+        id_column("req"),
+        "claimed_at",
+        id_column("org", "organization_id", _("organization")),
+        id_column("req", "call_id", _("call")),
+        "has_answer",
+    )
+    list_filter = (DayFilter,)
+    ordering = ("-id",)
+    fields = readonly_fields = list_display
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[IdempotencyKey]:
+        found: QuerySet[IdempotencyKey] = super().get_queryset(request)
+        return found.defer("sealed_answer").annotate(has_kept=Q(sealed_answer__isnull=False))
+
+    @admin.display(description=_("has an answer"), boolean=True)
+    def has_answer(self, row: Any) -> bool:
+        return bool(row.has_kept)

@@ -1,4 +1,5 @@
-"""What happened: a row in the audit log for each act that mattered, and in the request log for each API request."""
+"""What happened: a row in the audit log for each act that mattered, and in the request log for each API request; and
+the answers of requests that are to happen once."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from common.clock import ClockNow
 from common.ids import encode, uuid7
 from observability.querysets import AuditEventQuerySet, RequestLogQuerySet
 
@@ -93,4 +95,30 @@ class RequestLog(models.Model):
 
     @property
     def public_id(self) -> str:
+        return encode("req", self.id)
+
+
+class IdempotencyKey(models.Model):
+    """A key under which an organization sent a request, held by one request at a time, for a day.
+
+    `id` is the request's. Nothing here says whether it has ended: that is read off its call, which cannot disagree with
+    itself. The answer is there before the call is settled, and counts only if the call was delivered. Of the key there
+    is a hash alone, since some will send a secret in its place. Ids instead of foreign keys: nothing waits for a row.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization_id = models.UUIDField()
+    key_hash = models.BinaryField(max_length=32, editable=False)
+    fingerprint = models.BinaryField(max_length=32, editable=False)  # of the request: method, path, mode and body
+    call_id = models.UUIDField()  # the call that the request made, or the one that followed it
+    claimed_at = models.DateTimeField(db_default=ClockNow(), editable=False)
+    sealed_answer = models.BinaryField(null=True, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organization_id", "key_hash"], name="idempotency_key_held_once"),
+        ]
+        indexes = [models.Index(fields=["claimed_at"], name="idempotency_key_by_age")]  # for the sweep
+
+    def __str__(self) -> str:
         return encode("req", self.id)

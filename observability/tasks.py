@@ -13,3 +13,8 @@ def export_audit_head() -> int:
 @shared_task(name="observability.rotate_request_log")
 def rotate_request_log() -> int:
     return services.rotate_request_log()
+
+
+@shared_task(name="observability.prune_idempotency_keys")
+def prune_idempotency_keys() -> int:
+    return services.prune_idempotency_keys()

@@ -48,13 +48,14 @@ from common.problems import (
 from common.rest import Query, read_query
 from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
 from gateway.hotpath.call import Gateway
+from gateway.hotpath.idempotency import HEADER as IDEMPOTENCY_KEY
 from gateway.hotpath.orm import run_in_django
 from gateway.hotpath.pressure import SMALL_BYTES, Pressure
 from gateway.hotpath.rules import KINDS, Call, kind_of
 from gateway.hotpath.snapshot import Caller, Listing
 from gateway.hotpath.stream import Stream
 from gateway.models import Invocation
-from observability.services import Seen, note_request
+from observability.services import Kept, Seen, note_request
 
 logger = logging.getLogger("gateway.app")
 
@@ -183,13 +184,41 @@ class Exchange:
         body = parse_body(raw) if len(raw) <= PARSED_ASIDE_BYTES else await asyncio.to_thread(parse_body, raw)
         listing = await gateway.find_listing(self._model_name(body), caller)
         call = Call(caller, listing, self._kind(listing, body), body, len(raw), id=self._id)
-        if call.kind in (Invocation.Kind.CHAT, Invocation.Kind.COMPLETION) and body.get("stream") is True:
-            call.is_streamed = True
+        is_streamable = call.kind in (Invocation.Kind.CHAT, Invocation.Kind.COMPLETION)
+        call.is_streamed = body.get("stream") is True and is_streamable
+        if IDEMPOTENCY_KEY in self._headers:
+            await self._call_once(gateway, call, raw)
+        else:
+            await self._call(gateway, call)
+
+    async def _call(self, gateway: Gateway, call: Call) -> None:
+        if call.is_streamed:
             await self._stream(gateway, call)
         else:
             answer = await gateway.answer(call)
-            headers = {"content-type": "application/json", **answer.headers, **self._own_headers()}
-            await self._respond(200, headers, answer.body)
+            await self._respond(200, {**answer.headers, **self._own_headers()}, answer.body)
+
+    async def _call_once(self, gateway: Gateway, call: Call, raw: bytes) -> None:
+        """A call under an idempotency key: made, or answered as it was the first time."""
+        claim = await gateway.idempotency.claim(
+            self._headers[IDEMPOTENCY_KEY],
+            id=self._id,
+            organization_id=call.caller.organization_id,
+            method=self._method,
+            path=self._path,
+            mode=call.caller.mode,
+            body=raw,
+        )
+        if isinstance(claim, Kept):
+            repeated = {"idempotency-replayed": "true", "x-original-request-id": encode("req", claim.id)}
+            await self._respond(200, {**claim.headers, **self._own_headers(), **repeated}, claim.body)
+            return
+        call.claim = claim
+        try:
+            await self._call(gateway, call)
+        except BaseException:  # nothing was delivered
+            await asyncio.shield(claim.release())
+            raise
 
     # --- Who calls ---
 
@@ -288,8 +317,10 @@ class Exchange:
             "cache-control": "no-cache",
             "x-accel-buffering": "no",
             "x-model-version": call.listing.version,
-            **self._own_headers(),
         }
+        if call.claim is not None:
+            call.claim.headers = dict(headers)
+        headers |= self._own_headers()
 
         async def emit(data: bytes, more: bool = True) -> None:
             if not self._has_started:

@@ -30,6 +30,7 @@ from gateway.adapters import Usage
 from gateway.adapters.echo import EchoDoor
 from gateway.hotpath.batcher import Batcher, QueueFull
 from gateway.hotpath.holds import beat, extend_hold
+from gateway.hotpath.idempotency import IdempotencyKeys
 from gateway.hotpath.money import Money
 from gateway.hotpath.orm import run_in_django
 from gateway.hotpath.predictions import Predictions
@@ -90,6 +91,7 @@ class Gateway:
         )
         self.snapshots = Snapshots(self._pool)
         self.money = Money(settings.DATABASE_URL)
+        self.idempotency = IdempotencyKeys(self._pool)
         self.door = Door()
         self.predictions = Predictions(self)
         self._limiter = AsyncLimiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
@@ -177,6 +179,11 @@ class Gateway:
         await self.reserve(call)
         try:
             reply, output, usage, settle = await self.ask(call)
+            cost = min(settle.cost_nano, call.hold_nano)
+            answer = Answer(200, reply.body, answer_headers(call, cost), output, cost, usage)
+            if call.claim is not None:  # before the settlement: what is charged can be repeated
+                call.claim.headers = answer.headers
+                await call.claim.keep(call.id, answer.body)
         except BaseException as error:  # cancelled and bugs of ours included: the hold goes back
             problem = problem_of(error)
             await self.let_go(call, problem)
@@ -184,8 +191,7 @@ class Gateway:
                 raise problem from None
             raise
         await self.settle(call, settle)
-        cost = min(settle.cost_nano, call.hold_nano)
-        return Answer(200, reply.body, answer_headers(call, cost), output, cost, usage)
+        return answer
 
     async def ask(self, call: Call) -> tuple[Reply, Any, Usage, Settle]:
         """Send a call that is reserved. Returns its good answer, what stands in it, and how to settle it.
@@ -203,7 +209,6 @@ class Gateway:
     @staticmethod
     def reserve_of(call: Call) -> Reserve:
         """What is to be held for the call, and where. Raises ValidationFailed for what no budget could hold."""
-        self.pressure.require_place(len(self._open))  # whichever way it came
         call.hold_nano = hold_of(call)
         caller, listing = call.caller, call.listing
         return Reserve(
@@ -224,6 +229,7 @@ class Gateway:
 
     async def reserve(self, call: Call) -> None:
         """Make the hold durable, or raise the 402 that names the budget."""
+        self.pressure.require_place(len(self._open))  # whichever way it came
         reserve = self.reserve_of(call)
         self._open[call.id] = call
         try:

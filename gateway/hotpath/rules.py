@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,7 @@ from common.outbound import OutboundClosed, OutboundError, OutboundRefused, Outb
 from common.problems import (
     InternalError,
     Problem,
+    ServiceUnavailable,
     ValidationFailed,
 )
 from gateway import errors
@@ -32,6 +33,10 @@ from gateway.services.calls import Settle
 from gateway.services.policy import Outcome, charge
 from marketplace.models import Price
 from marketplace.services.pricing import cost_of
+from observability.errors import IdempotentRequestRunning
+
+if TYPE_CHECKING:
+    from gateway.hotpath.idempotency import Claim
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_UPSTREAM_MESSAGE = 500
@@ -61,6 +66,7 @@ class Call:
     held_tokens: int | None = None  # of the output, where the hold grows with it; None: all that may come
     delivered_bytes: int = 0  # of generated text
     first_token_ms: int | None = None
+    claim: Claim | None = None  # on the idempotency key that it was sent under
     request_id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -137,6 +143,8 @@ OUTCOMES = {
     errors.SpendLimitReached.code: Outcome.CANCELLED,
     errors.MoneyUnavailable.code: Outcome.STOPPED,
     errors.GatewayStopped.code: Outcome.STOPPED,
+    IdempotentRequestRunning.code: Outcome.STOPPED,
+    ServiceUnavailable.code: Outcome.STOPPED,
     InternalError.code: Outcome.STOPPED,
 }
 
@@ -294,9 +302,11 @@ def upstream_message(body: bytes, secret: str | None) -> str:
 
 
 def answer_headers(call: Call, cost_nano: int) -> dict[str, str]:
-    return {"x-model-version": call.listing.version, "x-cost-usd": amount(cost_nano)} | (
-        {} if settings.CURRENCY == "USD" else {"x-cost-currency": settings.CURRENCY}
-    )
+    return {
+        "content-type": "application/json",
+        "x-model-version": call.listing.version,
+        "x-cost-usd": amount(cost_nano),
+    } | ({} if settings.CURRENCY == "USD" else {"x-cost-currency": settings.CURRENCY})
 
 
 def kind_of(listing: Listing, body: Mapping[str, Any]) -> str:

@@ -14,6 +14,17 @@ from observability.services.context import (
     shorten,
 )
 from observability.services.health import Check, ask_database, ask_migrations, ask_redis, check_readiness
+from observability.services.idempotency import (
+    KEPT_FOR,
+    Kept,
+    Recording,
+    count_retired_answers,
+    fingerprints,
+    hash_key,
+    open_answer,
+    prune_idempotency_keys,
+    reseal_answers,
+)
 from observability.services.requests import (
     Seen,
     forget_waiting_requests,
@@ -25,8 +36,11 @@ from observability.services.requests import (
 )
 
 __all__ = [
+    "KEPT_FOR",
     "Caller",
     "Check",
+    "Kept",
+    "Recording",
     "RequestContext",
     "Seen",
     "ask_database",
@@ -36,15 +50,21 @@ __all__ = [
     "caller_of",
     "changes",
     "check_readiness",
+    "count_retired_answers",
     "current_client",
     "current_request",
     "end_request",
     "export_audit_head",
+    "fingerprints",
     "forget_waiting_requests",
+    "hash_key",
     "health",
     "note_request",
+    "open_answer",
+    "prune_idempotency_keys",
     "read_anchors",
     "record",
+    "reseal_answers",
     "rotate_request_log",
     "shorten",
     "stored_links",

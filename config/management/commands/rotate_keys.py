@@ -7,6 +7,7 @@ from apikeys import services as apikeys
 from common.sealing import SealError
 from gateway import services as gateway
 from notifications import services as notifications
+from observability import services as observability
 
 STEPS = (
     ("API keys", apikeys.wrap_digests),
@@ -16,6 +17,7 @@ STEPS = (
     ("webhooks", notifications.reseal_webhooks),
     ("second factors", accounts.reseal_factors),
     ("refresh tokens", accounts.reseal_tokens),
+    ("kept answers", observability.reseal_answers),
 )
 
 LEFT = (
@@ -26,6 +28,7 @@ LEFT = (
     ("webhooks", "KEY_ENCRYPTION_KEYS", notifications.count_retired_webhooks),
     ("secrets of second factors", "KEY_ENCRYPTION_KEYS", accounts.count_retired_factors),
     ("refresh tokens", "KEY_ENCRYPTION_KEYS", accounts.count_retired_tokens),
+    ("kept answers", "KEY_ENCRYPTION_KEYS", observability.count_retired_answers),
 )
 JWT = (
     "JWT_SIGNING_KEYS sign tokens of five minutes, of which nothing is stored: put the new key in front, and take the "
