@@ -484,6 +484,13 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         _LIMITS,
+        "GATEWAY_CIRCUIT_FAILURES",
+        "whole number",
+        "10",
+        "After how many failures in a row a gateway process leaves a model's endpoint alone for some seconds; 0: never.",
+    ),
+    Variable(
+        _LIMITS,
         "PREDICTIONS_PER_PROCESS",
         "whole number from 1",
         "16",

@@ -146,6 +146,7 @@ class Ground:
             "AUTH_RATE_PER_MINUTE": "1000000",
             "API_RATE_PER_MINUTE": "1000000",
             "ORGANIZATION_RATE_PER_MINUTE": "10000000",
+            "GATEWAY_CIRCUIT_FAILURES": "0",  # one fake endpoint fails for everybody here
             "OUTBOUND_ALLOWED_NETWORKS": "127.0.0.1/32",
             "OUTBOUND_ALLOW_HTTP": "true",
             "LOG_FORMAT": "json",

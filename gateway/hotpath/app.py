@@ -42,19 +42,23 @@ from common.problems import (
     ServiceUnavailable,
     UnsupportedMediaType,
     ValidationFailed,
-    document,
-    openai_envelope,
+    envelope_at,
 )
 from common.rest import Query, read_query
+from gateway.adapters.anthropic import PASSED_HEADERS
 from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
 from gateway.hotpath.call import Gateway
+from gateway.hotpath.deployments import instead_of
 from gateway.hotpath.idempotency import HEADER as IDEMPOTENCY_KEY
 from gateway.hotpath.orm import run_in_django
+from gateway.hotpath.predictions import PATH as PREDICTIONS
+from gateway.hotpath.predictions import prediction_call, seconds_to_wait
 from gateway.hotpath.pressure import SMALL_BYTES, Pressure
-from gateway.hotpath.rules import KINDS, Call, kind_of
+from gateway.hotpath.rules import KINDS, STREAMED_KINDS, Call, kind_of
 from gateway.hotpath.snapshot import Caller, Listing
 from gateway.hotpath.stream import Stream
 from gateway.models import Invocation
+from gateway.services.deployments import MAX_NAME_LENGTH, NAME
 from observability.services import Kept, Seen, note_request
 
 logger = logging.getLogger("gateway.app")
@@ -87,7 +91,11 @@ def application_for(django_app: App) -> App:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path = scope["path"]
-            if path in KINDS or (path.startswith("/api/models/") and INVOKE.fullmatch(path)):
+            if (
+                path in KINDS
+                or (path.startswith("/api/models/") and INVOKE.fullmatch(path))
+                or (path == PREDICTIONS and scope["method"] == "POST")
+            ):
                 await Exchange(scope, receive, send).serve()
             else:
                 await django_app(scope, receive, send)
@@ -182,17 +190,27 @@ class Exchange:
             read_query(Query, QueryDict(self._query))
         raw = await self._read_body()
         body = parse_body(raw) if len(raw) <= PARSED_ASIDE_BYTES else await asyncio.to_thread(parse_body, raw)
-        listing = await gateway.find_listing(self._model_name(body), caller)
-        call = Call(caller, listing, self._kind(listing, body), body, len(raw), id=self._id)
-        is_streamable = call.kind in (Invocation.Kind.CHAT, Invocation.Kind.COMPLETION)
-        call.is_streamed = body.get("stream") is True and is_streamable
+        listing, deployed = await gateway.find(self._model_name(body), caller)
+        if deployed is not None and deployed.buckets:
+            self._rates = [*self._rates, *await gateway.check_rate(deployed.buckets)]
+        if self._path == PREDICTIONS:
+            call = prediction_call(caller, listing, body, self._id)
+        else:
+            call = Call(caller, listing, self._kind(listing, body), body, len(raw), id=self._id)
+        if call.kind == Invocation.Kind.MESSAGES:
+            given = ((name, self._headers.get(name.encode())) for name in PASSED_HEADERS)
+            call.passed_headers = {name: value.decode("latin-1") for name, value in given if value}
+        call.is_streamed = body.get("stream") is True and call.kind in STREAMED_KINDS
+        call.deployment = deployed
         if IDEMPOTENCY_KEY in self._headers:
             await self._call_once(gateway, call, raw)
         else:
             await self._call(gateway, call)
 
     async def _call(self, gateway: Gateway, call: Call) -> None:
-        if call.is_streamed:
+        if call.asked is not None:
+            await self._predict(gateway, call)
+        elif call.is_streamed:
             await self._stream(gateway, call)
         else:
             answer = await gateway.answer(call)
@@ -304,18 +322,37 @@ class Exchange:
         """Refuses an address that does not fit the model's protocol."""
         if not self._is_v1:
             return kind_of(listing, body)
-        if listing.endpoint.protocol == "json":
-            address = f"{settings.SITE_URL}/api/models/{encode('mdl', listing.id)}/invoke"
-            raise WrongProtocol(f"This model is called at {address}.", fix_url=address)
-        return KINDS[self._path]
+        kind, protocol = KINDS[self._path], listing.endpoint.protocol
+        if protocol != "json" and (kind == Invocation.Kind.MESSAGES) is (protocol == "anthropic"):
+            return kind
+        path = {"json": f"/api/models/{encode('mdl', listing.id)}/invoke", "anthropic": "/v1/messages"}
+        address = settings.SITE_URL + path.get(protocol, "/v1/chat/completions")
+        raise WrongProtocol(f"This model is called at {address}.", fix_url=address)
 
     # --- The answer ---
+
+    async def _predict(self, gateway: Gateway, call: Call) -> None:
+        """Put it in line, and answer with its end if that comes while the client wants to wait."""
+        document = await gateway.predictions.accept(call)
+        location = f"{settings.SITE_URL}{PREDICTIONS}/{encode('pred', call.id)}"
+        headers = {"content-type": "application/json", "location": location, "x-model-version": call.listing.version}
+        if call.claim is not None:
+            call.claim.headers = dict(headers)
+            await call.claim.keep(call.id, document)
+        status = 202
+        seconds = seconds_to_wait(self._headers.get(b"prefer", b"").decode("latin-1"))
+        if seconds is not None:
+            headers["preference-applied"] = f"wait={seconds}"
+            if (ended := await gateway.predictions.wait(call.id, seconds)) is not None:
+                status, document = 201, ended
+        await self._respond(status, {**headers, **self._own_headers()}, document)
 
     async def _stream(self, gateway: Gateway, call: Call) -> None:
         headers = {
             "content-type": "text/event-stream; charset=utf-8",
             "cache-control": "no-cache",
             "x-accel-buffering": "no",
+            "x-model": call.listing.slug,
             "x-model-version": call.listing.version,
         }
         if call.claim is not None:
@@ -327,12 +364,19 @@ class Exchange:
                 await self._start(200, headers)
             await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
-        stream = Stream(gateway, call, emit)
+        may_fall_back = call.deployment is not None and call.deployment.fallback_id not in (None, call.listing.id)
+        # What keeps a connection alive would tell who answers, before that is known.
+        stream = Stream(gateway, call, emit, keeps_alive=not may_fall_back)
         watch = asyncio.create_task(self._watch_client(stream))
         try:
             await stream.run()
+            return
+        except Problem as problem:
+            if call.deployment is None or (second := await instead_of(gateway, call, problem)) is None:
+                raise
         finally:
             watch.cancel()
+        await self._stream(gateway, second)
 
     async def _watch_client(self, stream: Stream) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -359,10 +403,13 @@ class Exchange:
         if self._has_started:  # too late for a status: the connection ends without its last chunk
             return
         logger.info("refused", extra={"request_id": self._request_id, "status": problem.status, "code": problem.code})
-        write = openai_envelope if self._is_v1 else document
         content_type = "application/json" if self._is_v1 else CONTENT_TYPE
         headers = {"content-type": content_type, **self._own_headers(), **problem.headers}
-        await self._respond(problem.status, headers, json.dumps(write(problem, self._request_id), default=str).encode())
+        await self._respond(
+            problem.status,
+            headers,
+            json.dumps(envelope_at(self._path)(problem, self._request_id), default=str).encode(),
+        )
 
     async def _respond(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         await self._start(status, {**headers, "content-length": str(len(body))})
@@ -381,7 +428,7 @@ def _route(path: str) -> str:
 
 def route_of(path: str) -> str:
     """The name of the address, as it stands in `config/access.py`. Addresses of models have one between them."""
-    return _route(path) if path in KINDS else INVOKE_ROUTE
+    return _route(path) if path in KINDS or path == PREDICTIONS else INVOKE_ROUTE
 
 
 def parse_body(raw: bytes) -> dict[str, Any]:
@@ -399,13 +446,16 @@ def parse_body(raw: bytes) -> dict[str, Any]:
 
 
 def model_key(name: str) -> UUID | str:
-    """`mdl_…` as its id; `publisher/name` or `publisher:name` as a slug. Raises ModelNotFound."""
+    """`mdl_…` as its id, `publisher/name` or `publisher:name` as a slug, a word of neither shape as the name of a
+    deployment. Raises ModelNotFound."""
     if name.startswith("mdl_"):
         try:
             return decode("mdl", name)
         except ValueError:
             raise ModelNotFound() from None
     slug = name.replace(":", "/", 1) if "/" not in name else name
+    if "/" not in slug and len(slug) <= MAX_NAME_LENGTH and NAME.fullmatch(slug):
+        return slug
     if slug.count("/") != 1 or len(slug) > 120 or not slug.isascii() or not slug.isprintable():
         raise ModelNotFound()
     return slug

@@ -28,15 +28,17 @@ from common.problems import (
 from gateway import errors
 from gateway.adapters import Usage
 from gateway.adapters.echo import EchoDoor
+from gateway.hotpath import deployments
 from gateway.hotpath.batcher import Batcher, QueueFull
+from gateway.hotpath.deployments import Deployed
 from gateway.hotpath.holds import beat, extend_hold
 from gateway.hotpath.idempotency import IdempotencyKeys
 from gateway.hotpath.money import Money
 from gateway.hotpath.orm import run_in_django
 from gateway.hotpath.predictions import Predictions
 from gateway.hotpath.pressure import Pressure
+from gateway.hotpath.resilience import Upstreams
 from gateway.hotpath.rules import (
-    MAX_ANSWER_BYTES,
     Answer,
     Call,
     answer_headers,
@@ -46,8 +48,6 @@ from gateway.hotpath.rules import (
     problem_of,
     read_output,
     settlement,
-    timeouts,
-    upstream_request,
     usage_of,
 )
 from gateway.hotpath.snapshot import Caller, Listing, Snapshots
@@ -93,6 +93,7 @@ class Gateway:
         self.money = Money(settings.DATABASE_URL)
         self.idempotency = IdempotencyKeys(self._pool)
         self.door = Door()
+        self.upstreams = Upstreams()
         self.predictions = Predictions(self)
         self._limiter = AsyncLimiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
         self._limits: Batcher[Sequence[Bucket], list[Decision]] = Batcher(self._limiter.check_many)
@@ -147,17 +148,35 @@ class Gateway:
         require(decisions)
         return decisions
 
-    async def find_listing(self, name: UUID | str, caller: Caller) -> Listing:
-        """The model of that id or slug, if the caller may see and call it. Raises the problem that says why not."""
+    async def find(self, name: UUID | str, caller: Caller) -> tuple[Listing, Deployed | None]:
+        """What a name stands for: `publisher/slug` or an id a model, a word without a slash a deployment.
+
+        Raises as `find_listing` does.
+        """
+        if type(name) is str and "/" not in name:
+            return await deployments.find(self, name, caller)
+        return await self.find_listing(name, caller), None
+
+    @staticmethod
+    def require_scope(caller: Caller) -> None:
+        """Raises the problem of a caller who may call no model at all."""
+        if "models:invoke" in caller.scopes:
+            return
+        if caller.api_key_id is None:
+            raise RoleRequired("Your role in this organization does not cover calling models.")
+        raise MissingScope("This key lacks the permission models:invoke.", required_scope="models:invoke")
+
+    async def find_listing(self, name: UUID | str | tuple[UUID, UUID], caller: Caller) -> Listing:
+        """The model of that id or slug, or of a version at a price, if the caller may see and call it. Raises the
+        problem that says why not."""
         if name in (ECHO_SLUG, ECHO_ID):
             name = ECHO_ID
             if caller.mode != "test":
                 raise errors.ModelNotFound(f"{ECHO_SLUG} answers test keys alone.")
         if "models:invoke" not in caller.scopes:
-            if caller.api_key_id is None:
-                raise RoleRequired("Your role in this organization does not cover calling models.")
-            raise MissingScope("This key lacks the permission models:invoke.", required_scope="models:invoke")
-        listing = await self.snapshots.listing(name)
+            self.require_scope(caller)
+        pinned = type(name) is tuple
+        listing = await (self.snapshots.pinned_listing(name) if pinned else self.snapshots.listing(name))
         if listing is None or not (listing.is_visible_to(caller.organization_id) or listing.id == ECHO_ID):
             raise errors.ModelNotFound()
         if caller.allowed_models and listing.id not in caller.allowed_models:
@@ -175,6 +194,14 @@ class Gateway:
 
     async def answer(self, call: Call) -> Answer:
         """Reserve, ask the upstream, settle. Raises a Problem, and then nothing is charged."""
+        try:
+            return await self._answer(call)
+        except Problem as problem:
+            if call.deployment is None or (second := await deployments.instead_of(self, call, problem)) is None:
+                raise
+        return await self._answer(second)
+
+    async def _answer(self, call: Call) -> Answer:
         check_input(call)
         await self.reserve(call)
         try:
@@ -198,10 +225,7 @@ class Gateway:
 
         Raises a Problem or an OutboundError.
         """
-        url, headers, body = upstream_request(call)
-        reply = await self.door_of(call).request(
-            "POST", url, headers=headers, body=body, timeout=timeouts(call), max_bytes=MAX_ANSWER_BYTES
-        )
+        reply = await self.upstreams.ask(call, self.door_of(call))
         output = read_output(call, reply)
         usage = usage_of(call, output, len(reply.body))
         return reply, output, usage, settlement(call, usage)
@@ -210,7 +234,8 @@ class Gateway:
     def reserve_of(call: Call) -> Reserve:
         """What is to be held for the call, and where. Raises ValidationFailed for what no budget could hold."""
         call.hold_nano = hold_of(call)
-        caller, listing = call.caller, call.listing
+        caller, listing, deployment = call.caller, call.listing, call.deployment
+        budget_ids = caller.budget_ids if deployment is None else (*caller.budget_ids, *deployment.budget_ids)
         return Reserve(
             id=call.id,
             organization_id=caller.organization_id,
@@ -224,12 +249,14 @@ class Gateway:
             mode=caller.mode,
             is_streamed=call.is_streamed,
             hold_nano=call.hold_nano,
-            budget_ids=caller.budget_ids if call.hold_nano else (),
+            budget_ids=budget_ids if call.hold_nano else (),
+            deployment_id=None if deployment is None else deployment.id,
         )
 
     async def reserve(self, call: Call) -> None:
         """Make the hold durable, or raise the 402 that names the budget."""
         self.pressure.require_place(len(self._open))  # whichever way it came
+        self.upstreams.require_closed(call)
         reserve = self.reserve_of(call)
         self._open[call.id] = call
         try:
@@ -243,6 +270,9 @@ class Gateway:
         if refused_by is not None:
             del self._open[call.id]
             raise refusal(await self.snapshots.budget(refused_by), call.hold_nano)
+        call.is_reserved = True
+        if call.fallback_of is not None:
+            await deployments.link(self._pool, call)
 
     async def extend(self, call: Call, hold_nano: int, held_tokens: int | None) -> None:
         """Raise the hold of a call under way, or raise the 402 that names the budget. Raises MoneyUnavailable."""

@@ -18,25 +18,33 @@ from django.conf import settings
 from common.ids import encode, uuid7
 from common.logs import HIDDEN, mask
 from common.money import amount, display
-from common.outbound import OutboundClosed, OutboundError, OutboundRefused, OutboundTimeout, Reply, Timeouts
+from common.outbound import (
+    OutboundClosed,
+    OutboundError,
+    OutboundRefused,
+    OutboundTimeout,
+    OutboundWrongType,
+    Reply,
+    Timeouts,
+)
 from common.problems import (
     InternalError,
     Problem,
-    ServiceUnavailable,
     ValidationFailed,
 )
 from gateway import errors
-from gateway.adapters import Usage, count_tokens, echo, http_json, openai
+from gateway.adapters import Usage, anthropic, count_tokens, echo, http_json, openai
 from gateway.hotpath.snapshot import Caller, Listing
 from gateway.models import Invocation
 from gateway.services.calls import Settle
 from gateway.services.policy import Outcome, charge
 from marketplace.models import Price
 from marketplace.services.pricing import cost_of
-from observability.errors import IdempotentRequestRunning
 
 if TYPE_CHECKING:
+    from gateway.hotpath.deployments import Deployed
     from gateway.hotpath.idempotency import Claim
+    from gateway.services.predictions import Asked
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_UPSTREAM_MESSAGE = 500
@@ -47,7 +55,7 @@ PART_TOKENS = 4096  # of an image, a sound or a file in a message, which may be 
 MAX_ANSWERS = 128  # that one call may ask for
 MAX_HOLD_NANO = 10**15  # a million: far below where sums of holds would no longer fit a column
 
-ADAPTERS: dict[str, ModuleType] = {"json": http_json, "openai": openai, "echo": echo}
+ADAPTERS: dict[str, ModuleType] = {"json": http_json, "openai": openai, "anthropic": anthropic, "echo": echo}
 
 
 @dataclass(slots=True)
@@ -66,7 +74,13 @@ class Call:
     held_tokens: int | None = None  # of the output, where the hold grows with it; None: all that may come
     delivered_bytes: int = 0  # of generated text
     first_token_ms: int | None = None
+    asked: Asked | None = None  # of a prediction, which waits in line
+    most_seconds: float | None = None  # of one that is made, instead of what the operator gives any other call
     claim: Claim | None = None  # on the idempotency key that it was sent under
+    deployment: Deployed | None = None  # by whose name it was made
+    fallback_of: UUID | None = None  # the call that failed before it
+    is_reserved: bool = False
+    passed_headers: Mapping[str, str] = field(default_factory=dict)  # of the caller's, those that the protocol takes
     request_id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +104,8 @@ class Answer:
 
 def check_input(call: Call) -> None:
     """Raises ValidationFailed with every violation of the version's input schema."""
+    if call.kind == Invocation.Kind.MESSAGES and (found := anthropic.faults(call.body)):
+        raise ValidationFailed(errors=found)
     if found := call.listing.input.violations(call.body, call.size):
         raise ValidationFailed("The input does not fit the model's schema.", errors=found)
 
@@ -126,6 +142,8 @@ def problem_of(error: BaseException) -> Problem:
             return errors.UpstreamTimeout(str(error))
         case OutboundRefused():
             return errors.UpstreamFailed("The model's endpoint is at an address that calls are not sent to.")
+        case OutboundWrongType():
+            return errors.UpstreamInvalidOutput(str(error))
         case OutboundClosed() | asyncio.CancelledError():  # which is how requests end that outlast the process
             return errors.GatewayStopped()
         case OutboundError():
@@ -139,12 +157,12 @@ OUTCOMES = {
     errors.UpstreamTimeout.code: Outcome.UPSTREAM_TIMEOUT,
     errors.UpstreamInvalidOutput.code: Outcome.INVALID_OUTPUT,
     errors.ClientLeft.code: Outcome.CANCELLED,
+    errors.PredictionCanceled.code: Outcome.CANCELLED,
+    errors.PredictionLate.code: Outcome.UPSTREAM_TIMEOUT,
     errors.InsufficientCredit.code: Outcome.CANCELLED,
     errors.SpendLimitReached.code: Outcome.CANCELLED,
     errors.MoneyUnavailable.code: Outcome.STOPPED,
     errors.GatewayStopped.code: Outcome.STOPPED,
-    IdempotentRequestRunning.code: Outcome.STOPPED,
-    ServiceUnavailable.code: Outcome.STOPPED,
     InternalError.code: Outcome.STOPPED,
 }
 
@@ -214,7 +232,7 @@ def most_of(price: Price, max_cost_nano: int | None, kind: str, body: Mapping[st
 
 def max_input_tokens(kind: str, body: Mapping[str, Any], size: int) -> int:
     """A token for every byte sent, and what the parts of messages that are no text may come to."""
-    messages = body.get("messages") if kind == Invocation.Kind.CHAT else None
+    messages = body.get("messages") if kind in (Invocation.Kind.CHAT, Invocation.Kind.MESSAGES) else None
     parts = 0
     for message in messages if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) else None
@@ -260,6 +278,8 @@ def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:
         "X-Agorai-Request-Id": call.request_id,
         "X-Agorai-Signature": f"t={at},v1={hmac.digest(target.signing_key, signed, 'sha256').hex()}",
     }
+    if target.protocol == "anthropic":
+        headers |= anthropic.headers(call.passed_headers)
     if target.secret is not None:
         is_bearer = target.auth_header.lower() == "authorization" and " " not in target.secret
         headers[target.auth_header] = f"Bearer {target.secret}" if is_bearer else target.secret
@@ -268,7 +288,7 @@ def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:
 
 def timeouts(call: Call) -> Timeouts:
     """The publisher's time, within the operator's."""
-    limit = min(call.listing.endpoint.timeout_seconds, settings.GATEWAY_UPSTREAM_TIMEOUT_SECONDS)
+    limit = min(call.listing.endpoint.timeout_seconds, call.most_seconds or settings.GATEWAY_UPSTREAM_TIMEOUT_SECONDS)
     return Timeouts(first_byte=limit, idle=limit, total=600 if call.is_streamed else limit)
 
 
@@ -304,6 +324,7 @@ def upstream_message(body: bytes, secret: str | None) -> str:
 def answer_headers(call: Call, cost_nano: int) -> dict[str, str]:
     return {
         "content-type": "application/json",
+        "x-model": call.listing.slug,
         "x-model-version": call.listing.version,
         "x-cost-usd": amount(cost_nano),
     } | ({} if settings.CURRENCY == "USD" else {"x-cost-currency": settings.CURRENCY})
@@ -313,6 +334,8 @@ def kind_of(listing: Listing, body: Mapping[str, Any]) -> str:
     """What a call by `invoke` is, which has one address for every kind."""
     if listing.endpoint.protocol == "json":
         return Invocation.Kind.INVOKE
+    if listing.endpoint.protocol == "anthropic":
+        return Invocation.Kind.MESSAGES
     if "messages" in body:
         return Invocation.Kind.CHAT
     if listing.endpoint.protocol == "echo":
@@ -325,4 +348,6 @@ KINDS = {
     "/v1/chat/completions": Invocation.Kind.CHAT,
     "/v1/completions": Invocation.Kind.COMPLETION,
     "/v1/embeddings": Invocation.Kind.EMBEDDING,
+    "/v1/messages": Invocation.Kind.MESSAGES,
 }
+STREAMED_KINDS = frozenset({Invocation.Kind.CHAT, Invocation.Kind.COMPLETION, Invocation.Kind.MESSAGES})

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -29,6 +30,8 @@ from common.limits import bucket_of_organization, bucket_of_person, buckets_of_k
 from common.problems import FieldError, ServiceUnavailable
 from common.sealing import SealError
 from gateway.errors import ModelNotCallable
+from gateway.hotpath import deployments
+from gateway.hotpath.deployments import Deployed
 from gateway.hotpath.orm import AWAY_SECONDS, run_in_django
 from gateway.services.echo import ECHO_ID, ECHO_SLUG, ensure_echo
 from gateway.services.endpoints import Target, target_of_row
@@ -164,7 +167,7 @@ SELECT DISTINCT ON (subject_id, purpose, "window") id, purpose FROM accounts_bud
  WHERE subject_id = ANY(%s::uuid[]) AND closed_at IS NULL ORDER BY subject_id, purpose, "window", starts_at DESC
 """
 
-BUDGET = 'SELECT id, subject_kind, purpose, ends_at, "limit", spent, held FROM accounts_budget WHERE id = %s'
+BUDGET = 'SELECT id, subject_kind, subject_id, purpose, ends_at, "limit", spent, held FROM accounts_budget WHERE id = %s'
 
 KEY = """
 SELECT k.id, k.organization_id, k.user_id, k.mode, k.permissions, k.allowed_models, k.allowed_ips, k.rate_limit, m.role,
@@ -210,13 +213,13 @@ PINNED = """
   JOIN marketplace_aimodel m ON m.id = v.ai_model_id
   JOIN accounts_organization p ON p.id = m.publisher_id
   JOIN marketplace_price r ON r.ai_model_id = m.id AND r.id = %s
-{ENDPOINT}
- WHERE v.id = %s
+{endpoint}
+ WHERE {condition}
 """
 
 
 class Snapshots:
-    """Callers by the digests of their secret, organizations by id, models by id or slug."""
+    """Callers by the digests of their secret, models by id or slug, deployments by organization and name."""
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
@@ -224,6 +227,7 @@ class Snapshots:
         self.caller_of_person: TTLCache[tuple[UUID, UUID], Caller] = TTLCache(self._load_person)
         self.listing: TTLCache[UUID | str, Listing | None] = TTLCache(self._load_listing)
         self.pinned_listing: TTLCache[tuple[UUID, UUID], Listing | None] = TTLCache(self._load_pinned)
+        self.deployment: TTLCache[tuple[UUID, str], Deployed | None] = TTLCache(partial(deployments.load, self._rows))
 
     async def budget(self, id: UUID) -> Budget:
         """The budget as it is now."""

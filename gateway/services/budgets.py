@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from accounts.models import Budget
+from common.ids import encode
 from common.money import amount, display
 from common.problems import Problem
 from gateway.errors import InsufficientCredit, SpendLimitReached
@@ -27,6 +28,8 @@ def refusal(budget: Budget, needed_nano: int) -> Problem:
     used = f"{display(budget.spent, currency)} of {display(budget.limit, currency)} are spent"
     held = f" and {display(budget.held, currency)} are held by calls under way" if budget.held else ""
     detail = f"This call may cost {display(needed_nano, currency)}; {used}{held}."
+    is_deployments = budget.subject_kind == Budget.SubjectKind.DEPLOYMENT
     if budget.purpose == Budget.Purpose.CREDIT:
         return InsufficientCredit(detail, **numbers, fix_url=f"{settings.SITE_URL}/usage")
-    return SpendLimitReached(detail, **numbers, fix_url=f"{settings.SITE_URL}/keys")
+    where = f"/api/deployments/{encode('dep', budget.subject_id)}" if is_deployments else "/keys"
+    return SpendLimitReached(detail, **numbers, fix_url=f"{settings.SITE_URL}{where}")
