@@ -185,9 +185,9 @@ def test_at_the_end_of_the_process_what_hangs_is_cut_off_and_settled_and_nothing
 
     call, stream = asyncio.run(main())
     connections.close_all()
-    assert (call.status, call.code) == (502, "upstream_error")
+    assert (call.status, call.code, call.answered["retry-after"]) == (503, "gateway_stopped", "1")
     error, done = stream.received.split(b"data: ")[-2:]
-    assert (json.loads(error)["error"]["code"], done) == ("upstream_error", b"[DONE]\n\n")
+    assert (json.loads(error)["error"]["code"], done) == ("gateway_stopped", b"[DONE]\n\n")
     assert list(Invocation.objects.order_by("-id").values_list("state", "rule")[:2]) == [
         ("final", "per_call"),
         ("final", "upstream_error"),
