@@ -9,11 +9,13 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning
 from django.urls import get_resolver
 
-from accounts.models import roles_with
+from accounts.models import Membership, roles_with
+from apikeys.models import scopes_of_role
 from common.policy import ANY, Policy, missing_policies, stale_policies
 
 public, signed_in, staff = Policy.public, Policy.signed_in, Policy.staff
 PUBLISHERS: dict[str, Any] = {"roles_write": roles_with("models.publish"), "platform_write": ("developer", "staff")}
+WEBHOOKS = [role for role in Membership.Role.values if "webhooks:read" in scopes_of_role(role)]
 RECEIPTS = ("models:invoke", "analytics:read")  # with the first a key reads the receipts of its own calls
 
 ACCESS: dict[str, Policy] = {
@@ -96,6 +98,7 @@ ACCESS: dict[str, Policy] = {
     "api:key-rotate": signed_in("keys:read", "keys:write"),
     "api:key-leaks": public(),  # the signature of a partner is what counts
     "api:limits": signed_in(read=ANY),
+    "api:usage-confirmations": public(),  # the signature of the call's publisher is what counts
     "api:deployments": signed_in("deployments:read", "deployments:write", roles_write=roles_with("deployments.change")),
     "api:deployment": signed_in("deployments:read", "deployments:write", roles_write=roles_with("deployments.change")),
     "api:models": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
@@ -112,6 +115,7 @@ ACCESS: dict[str, Policy] = {
     "api:requests": signed_in(RECEIPTS),
     "api:request": signed_in(RECEIPTS),
     "api:usage": signed_in("analytics:read"),
+    "api:webhook-secret": signed_in("webhooks:read", roles_read=WEBHOOKS),
     # The gateway, as OpenAI's clients know it, and Anthropic's.
     "api:v1-models": signed_in(("models:read", "models:invoke")),
     "api:v1-model": signed_in(("models:read", "models:invoke")),
@@ -119,6 +123,9 @@ ACCESS: dict[str, Policy] = {
     "api:v1-completions": signed_in(write="models:invoke"),
     "api:v1-embeddings": signed_in(write="models:invoke"),
     "api:v1-messages": signed_in(write="models:invoke"),
+    "api:v1-predictions": signed_in("models:invoke", "models:invoke"),
+    "api:v1-prediction": signed_in("models:invoke"),
+    "api:v1-prediction-cancel": signed_in(write="models:invoke"),
     "api:v1-request": signed_in(RECEIPTS),
     # allauth's pages: those that one needs before being signed in, then the rest.
     "account_login": public(),

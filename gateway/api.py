@@ -15,15 +15,19 @@ from rest_framework.response import Response
 from apikeys import services as apikeys
 from apikeys.models import APIKey
 from billing.services import ensure_account
+from common import clock
 from common.limiter import Bucket
 from common.limits import buckets_of_deployment
 from common.pagination import PageQuery, page_response
 from common.problems import NotFound, SecondFactorStale
-from common.rest import APIView
+from common.rest import APIView, read_body
 from gateway import errors, services
-from gateway.errors import EndpointRefused, GatewayElsewhere, ModelNotFound, ReceiptNotFound
-from gateway.models import Deployment, Endpoint, Invocation
+from gateway.errors import ConfirmationNotSigned, EndpointRefused, GatewayElsewhere, ModelNotFound, ReceiptNotFound
+from gateway.hotpath.predictions import PredictionIn
+from gateway.models import Deployment, Endpoint, Invocation, Prediction
 from gateway.serializers import (
+    ConfirmationIn,
+    ConfirmationOut,
     DeploymentIn,
     DeploymentOut,
     DeploymentPatch,
@@ -31,12 +35,18 @@ from gateway.serializers import (
     EndpointOut,
     LimitsOut,
     LimitsQuery,
+    PredictionOut,
+    PredictionQuery,
+    PredictionRowOut,
     ReceiptOut,
     RequestQuery,
     openai_model,
 )
 from gateway.services import set_endpoint
+from gateway.services.confirmations import MAX_BYTES as MAX_CONFIRMATION_BYTES
 from gateway.services.echo import ECHO_ID, ECHO_SLUG
+from gateway.services.prediction_content import SEALED, document_of, summary_of
+from gateway.services.predictions import cancel_prediction
 from marketplace.models import AIModel
 from marketplace.services import SEE_ALL, find_model, require_publisher
 
@@ -229,6 +239,97 @@ class OpenAIModel(APIView):
         if row is None:
             raise ModelNotFound()
         return Response(openai_model(row))
+
+
+def predictions(actor: Any) -> Any:
+    """Those that a key made; of a person, those that their keys made in this organization."""
+    found = Prediction.objects.filter(organization=actor.organization)
+    found = found.filter(user=actor.user) if actor.key is None else found.filter(api_key=actor.key.id)
+    return found.select_related("ai_model__publisher", "version")
+
+
+class Predictions(APIView):
+    """Long work. What is posted here is answered by the gateway, as other calls are."""
+
+    query = {"GET": PredictionQuery}
+    problems = (*errors.CALL_PROBLEMS, errors.PredictionsFull)
+
+    @extend_schema(operation_id="list_predictions", parameters=[PredictionQuery], responses=PredictionRowOut(many=True))
+    def get(self, request: Request) -> Response:
+        """Yours that are still kept, newest first, without what was sent and what came back."""
+        found = predictions(self.actor).kept().defer(*SEALED)
+        if (status := self.params.get("status")) is not None:
+            found = found.filter(status=status)
+        return page_response(self, found, order=["-id"], serialize=lambda rows: [summary_of(row) for row in rows])
+
+    @extend_schema(
+        operation_id="create_prediction",
+        summary="Call any model without waiting for it",
+        request=PredictionIn,
+        parameters=[
+            OpenApiParameter("Prefer", str, OpenApiParameter.HEADER, description="`wait` or `wait=5`: seconds, to 60.")
+        ],
+        responses={
+            201: OpenApiResponse(PredictionOut, description="It ended while you waited."),
+            202: OpenApiResponse(PredictionOut, description="It is in line."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        raise GatewayElsewhere()
+
+
+class OnePrediction(APIView):
+    problems = (errors.PredictionNotFound, errors.PredictionExpired)
+
+    @extend_schema(operation_id="get_prediction", responses=PredictionOut)
+    def get(self, request: Request, id: UUID) -> Response:
+        """How far it is, and what came back."""
+        return Response(document_of(find_prediction(self.actor, id)))
+
+
+class PredictionCancel(APIView):
+    problems = (errors.PredictionNotFound, errors.PredictionExpired, errors.PredictionEnded)
+
+    @extend_schema(operation_id="cancel_prediction", request=None, responses=PredictionOut)
+    def post(self, request: Request, id: UUID) -> Response:
+        """In line it ends at once. While it runs, the gateway hangs up on the model, and it ends a moment later."""
+        return Response(cancel_prediction(id=find_prediction(self.actor, id).pk))
+
+
+def find_prediction(actor: Any, id: UUID) -> Prediction:
+    """Raises PredictionNotFound, PredictionExpired."""
+    found: Prediction | None = predictions(actor).filter(pk=id).first()
+    if found is None:
+        raise errors.PredictionNotFound()
+    if found.expires_at is not None and found.expires_at <= clock.now():
+        raise errors.PredictionExpired()
+    return found
+
+
+class UsageConfirmations(APIView):
+    """Where publishers confirm what a call used."""
+
+    authentication_classes = ()  # the signature is all that counts
+    max_body_bytes = MAX_CONFIRMATION_BYTES
+    problems = (ConfirmationNotSigned,)
+
+    @extend_schema(
+        operation_id="confirm_usage",
+        request=ConfirmationIn,
+        responses=ConfirmationOut,
+        auth=[],
+        parameters=[OpenApiParameter("X-Agorai-Signature", str, OpenApiParameter.HEADER)],
+    )
+    def post(self, request: Request) -> Response:
+        """Confirm the usage of a call, signed as calls are.
+
+        `t=<unix seconds>,v1=<hex HMAC-SHA-256 of "<t>.<request id>.<body>">` with the endpoint's signing secret, at most
+        five minutes old. The first confirmation counts. It decides of a call that the gateway could not settle itself;
+        of any other it is compared with what was settled, and changes nothing.
+        """
+        raw = read_body(request._request, self.max_body_bytes)
+        kept = services.confirm_usage(raw, signature=request.headers.get("X-Agorai-Signature", ""))
+        return Response(ConfirmationOut(kept).data)
 
 
 class Elsewhere(APIView):

@@ -18,7 +18,9 @@ from common.money import money
 from common.pagination import PageQuery
 from common.rest import CharField, DateTimeField, IntegerField, MoneyField, Query, Serializer, TypeIDField
 from common.spending import SpendLimitField
-from gateway.models import Deployment, Endpoint, Invocation
+from gateway.adapters import MAX_TOKENS
+from gateway.hotpath.predictions import ObjectField
+from gateway.models import Deployment, Endpoint, Invocation, Prediction, UsageConfirmation
 from gateway.services import signing_key_of
 from gateway.services.deployments import MAX_NAME_LENGTH
 from marketplace.models import Price
@@ -197,6 +199,21 @@ class EndpointOut(serializers.Serializer[Endpoint]):
         return "whsec_" + base64.b64encode(signing_key_of(endpoint)).decode()
 
 
+class ConfirmationIn(Serializer):
+    request_id = TypeIDField("req")
+    input_tokens = IntegerField(min_value=0, max_value=MAX_TOKENS)
+    output_tokens = IntegerField(min_value=0, max_value=MAX_TOKENS)
+
+
+class ConfirmationOut(serializers.Serializer[UsageConfirmation]):
+    """The confirmation that counts, which is the first."""
+
+    request_id = TypeIDField("req", source="id")
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    received_at = serializers.DateTimeField()
+
+
 class RequestQuery(PageQuery):
     status = serializers.ChoiceField(choices=["ok", "error"], required=False)
 
@@ -220,6 +237,7 @@ class ReceiptOut(serializers.Serializer[Invocation]):
     usage = serializers.SerializerMethodField()
     price = serializers.SerializerMethodField()
     hold = MoneyField(source="hold_nano")
+    hold_extended = MoneyField(source="extended_nano", help_text="Of the hold, what was added while the call ran.")
     cost = MoneyField(source="cost_nano")
     overrun = MoneyField(source="overrun_nano")
     rule = serializers.SerializerMethodField()
@@ -256,6 +274,45 @@ class ReceiptOut(serializers.Serializer[Invocation]):
 
     def get_rule(self, call: Invocation) -> dict[str, Any] | None:
         return {"code": call.rule, "text": str(call.get_rule_display())} if call.rule else None
+
+
+class PredictionQuery(PageQuery):
+    status = serializers.ChoiceField(choices=Prediction.Status.choices, required=False)
+
+
+class PredictionURLs(serializers.Serializer[Any]):
+    get = serializers.URLField()
+    cancel = serializers.URLField()
+    receipt = serializers.URLField(help_text="The receipt of its call.")
+
+
+class PredictionRowOut(serializers.Serializer[Prediction]):
+    """A prediction in the list: without what was sent and what came back."""
+
+    id = TypeIDField("pred")
+    object = serializers.ChoiceField(choices=["prediction"])
+    model = serializers.CharField(help_text="publisher/name")
+    version = serializers.CharField(help_text="The version that was current when it was accepted.")
+    status = serializers.ChoiceField(choices=Prediction.Status.choices)
+    error_code = serializers.CharField(allow_null=True)
+    cost = MoneyField(allow_null=True, help_text="Null while it is live, and where only its receipt can say.")
+    request_id = TypeIDField("req")
+    created_at = DateTimeField()
+    started_at = DateTimeField(allow_null=True)
+    completed_at = DateTimeField(allow_null=True)
+    deadline_at = DateTimeField(help_text="When it ends, done or not.")
+    expires_at = DateTimeField(allow_null=True, help_text="Until when input, output and error are kept.")
+    urls = PredictionURLs()
+
+
+class PredictionOut(PredictionRowOut):
+    """The whole prediction, as `gateway.services.predictions` writes it."""
+
+    input = ObjectField()
+    output = serializers.JSONField(allow_null=True)
+    error = ObjectField(allow_null=True, help_text="As `error` of a call that failed.")  # type: ignore[assignment]
+    webhook = serializers.CharField(allow_null=True)
+    webhook_events = serializers.ListField(child=serializers.CharField())
 
 
 def price_row(price: Price) -> dict[str, Any]:

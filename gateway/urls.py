@@ -14,6 +14,7 @@ api = [
     path("api/models/<str:ref>/invoke", views.Invoke.as_view(), name="model-invoke"),
     path("api/deployments", views.Deployments.as_view(), name="deployments"),
     path("api/deployments/<dep:id>", views.OneDeployment.as_view(), name="deployment"),
+    path("api/usage-confirmations", views.UsageConfirmations.as_view(), name="usage-confirmations"),
     path("api/limits", views.Limits.as_view(), name="limits"),
     path("api/requests", views.Requests.as_view(), name="requests"),
     path("api/requests/<req:id>", views.Receipt.as_view(), name="request"),
@@ -23,5 +24,8 @@ api = [
     path("v1/chat/completions", views.ChatCompletions.as_view(), name="v1-chat-completions"),
     path("v1/completions", views.Completions.as_view(), name="v1-completions"),
     path("v1/embeddings", views.Embeddings.as_view(), name="v1-embeddings"),
+    path("v1/predictions", views.Predictions.as_view(), name="v1-predictions"),
+    path("v1/predictions/<pred:id>", views.OnePrediction.as_view(), name="v1-prediction"),
+    path("v1/predictions/<pred:id>/cancel", views.PredictionCancel.as_view(), name="v1-prediction-cancel"),
     path("v1/messages", views.Messages.as_view(), name="v1-messages"),
 ]

@@ -20,6 +20,8 @@ import msgspec
 import psycopg
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from common.ids import encode
@@ -68,6 +70,7 @@ _WAIT = re.compile(r"(?:^|,)\s*wait(?:\s*=\s*\"?([0-9]{1,6})\"?)?\s*(?:;[^,]*)?(
 # --- What is asked for ------------------------------------------------------------------------------------------------
 
 
+@extend_schema_field(OpenApiTypes.OBJECT)
 class ObjectField(serializers.Field[dict[str, Any], Any, Any, Any]):
     """A JSON object, as it is: the model's own schema says what may stand in it."""
 

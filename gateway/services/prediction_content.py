@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -50,17 +50,21 @@ def summary_of(prediction: Prediction) -> dict[str, Any]:
         "error_code": prediction.error_code or None,
         "cost": None if prediction.cost_nano is None else money(prediction.cost_nano, settings.CURRENCY),
         "request_id": request_id,
-        "created_at": prediction.created_at,
-        "started_at": prediction.started_at,
-        "completed_at": prediction.completed_at,
-        "deadline_at": prediction.deadline_at,
-        "expires_at": prediction.expires_at,
+        "created_at": _instant(prediction.created_at),
+        "started_at": _instant(prediction.started_at),
+        "completed_at": _instant(prediction.completed_at),
+        "deadline_at": _instant(prediction.deadline_at),
+        "expires_at": _instant(prediction.expires_at),
         "urls": {
             "get": here,
             "cancel": f"{here}/cancel",
             "receipt": f"{settings.SITE_URL}/v1/requests/{request_id}",
         },
     }
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def document_of(prediction: Prediction) -> dict[str, Any]:
