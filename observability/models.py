@@ -102,15 +102,16 @@ class IdempotencyKey(models.Model):
     """A key under which an organization sent a request, held by one request at a time, for a day.
 
     `id` is the request's. Nothing here says whether it has ended: that is read off its call, which cannot disagree with
-    itself. The answer is there before the call is settled, and counts only if the call was delivered. Of the key there
-    is a hash alone, since some will send a secret in its place. Ids instead of foreign keys: nothing waits for a row.
+    itself. The answer is there before the call is settled, and counts only if the call was delivered; without a call it
+    counts by itself. Of the key there is a hash alone, since some will send a secret in its place. Ids instead of
+    foreign keys: nothing waits for a row.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organization_id = models.UUIDField()
     key_hash = models.BinaryField(max_length=32, editable=False)
     fingerprint = models.BinaryField(max_length=32, editable=False)  # of the request: method, path, mode and body
-    call_id = models.UUIDField()  # the call that the request made, or the one that followed it
+    call_id = models.UUIDField(null=True)  # that the request made, or made last; null: the answer is not a call's
     claimed_at = models.DateTimeField(db_default=ClockNow(), editable=False)
     sealed_answer = models.BinaryField(null=True, editable=False)
 

@@ -48,6 +48,7 @@ from common.rest import Query, read_query
 from gateway.adapters.anthropic import PASSED_HEADERS
 from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
 from gateway.hotpath.call import Gateway
+from gateway.hotpath.idempotency import HEADER as IDEMPOTENCY_KEY
 from gateway.hotpath.deployments import instead_of
 from gateway.hotpath.idempotency import HEADER as IDEMPOTENCY_KEY
 from gateway.hotpath.orm import run_in_django
@@ -229,7 +230,7 @@ class Exchange:
         )
         if isinstance(claim, Kept):
             repeated = {"idempotency-replayed": "true", "x-original-request-id": encode("req", claim.id)}
-            await self._respond(200, {**claim.headers, **self._own_headers(), **repeated}, claim.body)
+            await self._respond(claim.status, {**claim.headers, **self._own_headers(), **repeated}, claim.body)
             return
         call.claim = claim
         try:

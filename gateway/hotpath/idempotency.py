@@ -7,7 +7,7 @@ second state says how far the first request came: its call does.
 |---|---|---|
 | does not exist, or is `started` | | 409: it is running |
 | delivered nothing, or never began for as long as an orphan | | claims the key, and is a new call |
-| delivered | kept | gets it |
+| delivered, or there is none | kept | gets it |
 | delivered | too large, or lost with the process | 422: it is not made and charged again |
 """
 
@@ -50,20 +50,22 @@ VALUES (%(id)s, %(organization)s, %(key)s, %(fingerprint)s, %(id)s, clock_now())
    SET id = excluded.id, fingerprint = excluded.fingerprint, call_id = excluded.call_id,
        claimed_at = excluded.claimed_at, sealed_answer = NULL
  WHERE k.id = excluded.id OR k.claimed_at <= clock_now() - %(kept_for)s::interval
-    OR coalesce((SELECT c.state = 'final' AND c.rule = ANY (%(frees)s::text[]) FROM gateway_invocation c
-                  WHERE c.id = k.call_id), k.claimed_at <= clock_now() - %(orphaned)s::interval)
+    OR (k.call_id IS NOT NULL
+        AND coalesce((SELECT c.state = 'final' AND c.rule = ANY (%(frees)s::text[]) FROM gateway_invocation c
+                       WHERE c.id = k.call_id), k.claimed_at <= clock_now() - %(orphaned)s::interval))
 RETURNING id
 """
 
 HELD = """
 SELECT k.id, k.fingerprint, k.sealed_answer, extract(epoch FROM clock_now() - k.claimed_at)::float,
-       coalesce(c.state = 'final' AND c.rule <> ALL (%(frees)s::text[]), false),
+       coalesce(c.state = 'final' AND c.rule <> ALL (%(frees)s::text[]), k.call_id IS NULL),
        coalesce(c.state = 'final' AND c.rule = ANY (%(frees)s::text[]), false)
   FROM observability_idempotencykey k LEFT JOIN gateway_invocation c ON c.id = k.call_id
  WHERE k.organization_id = %(organization)s AND k.key_hash = %(key)s
 """
 
 KEEP = "UPDATE observability_idempotencykey SET sealed_answer = %s, call_id = %s WHERE id = %s RETURNING id"
+FOLLOW = "UPDATE observability_idempotencykey SET call_id = %s WHERE id = %s RETURNING id"
 
 RELEASE = """
 DELETE FROM observability_idempotencykey k
@@ -111,13 +113,21 @@ class IdempotencyKeys:
                 raise IdempotentRequestRunning(retry_after_seconds=min(max(1, int(age_seconds)), LONGEST_WAIT_SECONDS))
         raise IdempotentRequestRunning(retry_after_seconds=1)  # others are as quick as we are, each time
 
-    async def keep(self, id: UUID, call_id: UUID, sealed: bytes) -> bool:
-        """Whether the request still held its key. Raises ServiceUnavailable."""
-        return await self._ask(KEEP, [sealed, call_id, id]) is not None
+    async def keep(self, id: UUID, call_id: UUID | None, sealed: bytes) -> None:
+        """Raises IdempotentRequestRunning when another request has taken the key over, and ServiceUnavailable."""
+        await self._change(KEEP, [sealed, call_id, id])
+
+    async def follow(self, id: UUID, call_id: UUID) -> None:
+        """Raises as `keep` does."""
+        await self._change(FOLLOW, [call_id, id])
 
     async def release(self, id: UUID) -> None:
         """Free the key, unless its call may have been delivered. Raises ServiceUnavailable."""
         await self._ask(RELEASE, [id, FREES])
+
+    async def _change(self, query: str, parameters: Any) -> None:
+        if await self._ask(query, parameters) is None:
+            raise IdempotentRequestRunning(retry_after_seconds=1)
 
     async def _ask(self, query: str, parameters: Any) -> tuple[Any, ...] | None:
         """The one row, if there is one. Each statement may be sent twice. Raises ServiceUnavailable."""
@@ -157,24 +167,31 @@ class Claim:
         """Whether the answer is small enough so far for a repeat to get it."""
         return self._recording.is_kept
 
-    async def keep(self, call_id: UUID, body: bytes = b"") -> None:
-        """Make durable what was noted, and `body` behind it: the answer of that call, which counts once it is settled.
+    async def keep(self, call_id: UUID | None, body: bytes | None = None, *, status: int = 200) -> None:
+        """Make durable what was noted, or `body`: the answer of that call, which counts once the call is settled; of no
+        call, which counts at once. What is too large is not kept.
 
-        What is too large is not kept. Raises IdempotentRequestRunning when another request has taken the key over
-        meanwhile, and ServiceUnavailable.
+        Raises IdempotentRequestRunning when another request has taken the key over meanwhile, and ServiceUnavailable.
         """
-        sealed = await aside(len(body), self._seal, body)
-        if sealed is not None and not await self._keys.keep(self._id, call_id, sealed):
-            raise IdempotentRequestRunning(retry_after_seconds=1)
+        sealed = await aside(len(body or b""), self._seal, body, status)
+        if sealed is not None:
+            await self._keys.keep(self._id, call_id, sealed)
+
+    async def follow(self, call_id: UUID) -> None:
+        """The request makes another call, after one that delivered nothing. Raises as `keep` does."""
+        await self._keys.follow(self._id, call_id)
 
     async def release(self) -> None:
         """Free the key after a refusal or a failure. Where that cannot be done, its call or its age frees it."""
         with contextlib.suppress(ServiceUnavailable):
             await self._keys.release(self._id)
 
-    def _seal(self, body: bytes) -> bytes | None:
-        self._recording.note(body)
-        return self._recording.seal(self._id, self.headers) if self._recording.is_kept else None
+    def _seal(self, body: bytes | None, status: int) -> bytes | None:
+        recording = self._recording
+        if body is not None:
+            recording = Recording()
+            recording.note(body)
+        return recording.seal(self._id, status, self.headers) if recording.is_kept else None
 
 
 async def _opened(id: UUID, sealed: bytes | None) -> Kept:

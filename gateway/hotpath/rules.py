@@ -30,6 +30,7 @@ from common.outbound import (
 from common.problems import (
     InternalError,
     Problem,
+    ServiceUnavailable,
     ValidationFailed,
 )
 from gateway import errors
@@ -40,6 +41,10 @@ from gateway.services.calls import Settle
 from gateway.services.policy import Outcome, charge
 from marketplace.models import Price
 from marketplace.services.pricing import cost_of
+from observability.errors import IdempotentRequestRunning
+
+if TYPE_CHECKING:
+    from gateway.hotpath.idempotency import Claim
 
 if TYPE_CHECKING:
     from gateway.hotpath.deployments import Deployed
@@ -74,6 +79,7 @@ class Call:
     held_tokens: int | None = None  # of the output, where the hold grows with it; None: all that may come
     delivered_bytes: int = 0  # of generated text
     first_token_ms: int | None = None
+    claim: Claim | None = None  # on the idempotency key that it was sent under
     asked: Asked | None = None  # of a prediction, which waits in line
     most_seconds: float | None = None  # of one that is made, instead of what the operator gives any other call
     claim: Claim | None = None  # on the idempotency key that it was sent under
@@ -163,6 +169,8 @@ OUTCOMES = {
     errors.SpendLimitReached.code: Outcome.CANCELLED,
     errors.MoneyUnavailable.code: Outcome.STOPPED,
     errors.GatewayStopped.code: Outcome.STOPPED,
+    IdempotentRequestRunning.code: Outcome.STOPPED,
+    ServiceUnavailable.code: Outcome.STOPPED,
     InternalError.code: Outcome.STOPPED,
 }
 

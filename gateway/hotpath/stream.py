@@ -7,13 +7,14 @@ pace, whatever the client's is (`Writer`); when the client has gone it is read o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from django.conf import settings
 
 from common.money import to_decimal
 from common.outbound import Reply, StreamedReply
-from common.problems import InternalError, Problem
+from common.problems import InternalError, Problem, ServiceUnavailable
 from gateway import errors
 from gateway.adapters import StreamReader, Usage, count_tokens
 from gateway.adapters.echo import EchoReply
@@ -31,6 +32,7 @@ from gateway.hotpath.rules import (
 )
 from gateway.hotpath.writer import Emit, Writer
 from gateway.services.policy import Outcome
+from observability.errors import IdempotentRequestRunning
 
 logger = logging.getLogger("gateway.call")
 
@@ -95,6 +97,8 @@ class Stream:
             return
         self._is_client_gone = True
         self._writer.leave()
+        if self._is_kept:
+            return
         loop, gateway = asyncio.get_running_loop(), self._gateway
         self._drain_until = loop.time()
         if gateway.drains < settings.GATEWAY_DRAINS:
@@ -103,6 +107,11 @@ class Stream:
             self._drain_until += DRAIN_SECONDS
         if self._reading is not None:
             self._reading.reschedule(self._drain_until)
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether a repeat under the same idempotency key will get all of the answer, so that it is read to its end."""
+        return self._call.claim is not None and self._call.claim.is_kept
 
     def _rest(self) -> None:
         """The upstream is read no further."""
@@ -124,12 +133,12 @@ class Stream:
         upstream = gateway.upstreams.stream(call, gateway.door_of(call), max_bytes=MAX_STREAM_BYTES)
         parser = EventParser()
         try:
-            until = self._drain_until if self._is_client_gone else None
+            until = self._drain_until if self._is_client_gone and not self._is_kept else None
             async with asyncio.timeout_at(until) as self._reading, upstream as reply:
                 if reply.status != 200:
                     raise await refused_stream(reply, call.listing.endpoint.secret)
                 async for piece in reply.chunks():
-                    if self._is_client_gone:
+                    if self._is_client_gone and not self._is_kept:
                         self._drained_bytes += len(piece)
                         if self._drained_bytes > DRAIN_BYTES:
                             return
@@ -162,13 +171,15 @@ class Stream:
         if texts:
             self._texts += texts
             self._text_bytes += text_bytes
-            if not self._is_client_gone:
+            if not self._is_client_gone or self._is_kept:
                 await self._count(text_bytes)
         if passed:
             self._has_begun = True
             if self._alarm is not None:
                 self._alarm.cancel()
                 self._alarm = None
+            if self._call.claim is not None:
+                self._call.claim.note(passed)
             self._writer.write(passed)
             if self._writer.is_full:
                 await self._writer.room()
@@ -204,18 +215,26 @@ class Stream:
             return 0
         self._billed = reported or Usage(count_tokens(call.size), count_tokens(call.delivered_bytes), "counted")
         settle = settlement(call, self._billed, problem)
+        cost = min(settle.cost_nano, call.hold_nano)
+        if call.claim is not None:  # before the settlement: what is charged can be repeated
+            call.claim.note(self._ending(problem, cost))
+            with contextlib.suppress(ServiceUnavailable, IdempotentRequestRunning):  # then it cannot, and is told so
+                await call.claim.keep(call.id)
         await gateway.settle(call, settle)
-        return min(settle.cost_nano, call.hold_nano)
+        return cost
 
     async def _finish(self, problem: Problem | None, cost_nano: int) -> None:
         """The last event, and the end of the answer. Raises the problem where nothing was emitted yet."""
-        if problem is None:
-            self._writer.write(self._reader.ending(self._billed, to_decimal(cost_nano)), more=False)
-        elif self._writer.has_written:
-            self._writer.write(self._reader.broken(problem, self._call.request_id), more=False)
+        if problem is None or self._writer.has_written:
+            self._writer.write(self._ending(problem, cost_nano), more=False)
         elif not self._is_client_gone:
             raise problem
         await self._writer.flush()
+
+    def _ending(self, problem: Problem | None, cost_nano: int) -> bytes:
+        if problem is None:
+            return self._reader.ending(self._billed, to_decimal(cost_nano))
+        return self._reader.broken(problem, self._call.request_id)
 
 
 async def refused_stream(reply: StreamedReply | EchoReply, secret: str | None) -> Problem:

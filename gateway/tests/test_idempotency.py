@@ -19,6 +19,7 @@ from gateway.models import Invocation
 from gateway.services import set_endpoint, settle_orphans
 from gateway.tests.asgi import Request, running_app
 from gateway.tests.test_hotpath import HELLO, until
+from gateway.tests.upstream import chunk, stream_of
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model
 from observability.models import IdempotencyKey
@@ -123,6 +124,56 @@ def test_a_repeat_gets_the_first_answer_and_costs_nothing(world, upstream):
     assert world.rules == ["per_call"]
 
 
+def test_a_stream_is_repeated_byte_for_byte(world, upstream):
+    usage = {"prompt_tokens": 10, "completion_tokens": 20}
+    upstream.behave = stream_of(chunk("abcd"), chunk("efgh"), chunk(finish="stop", usage=usage))
+
+    async def scenario(app):
+        return [await world.stream()(app) for _ in range(2)]
+
+    first, repeat = world.run(scenario)
+    assert first.received.endswith(b"data: [DONE]\n\n")
+    assert is_replay(repeat, first)
+    assert len(upstream.seen) == 1
+    assert world.rules == ["usage_reported"]
+
+
+def test_whoever_lost_the_stream_gets_all_of_it_by_repeating(world, upstream, monkeypatch):
+    from gateway.hotpath import stream as stream_module
+
+    monkeypatch.setattr(stream_module, "DRAIN_BYTES", 100)
+    usage = {"prompt_tokens": 10, "completion_tokens": 50}
+    upstream.behave = stream_of(*[chunk("abcd")] * 50, chunk(finish="stop", usage=usage), pause=0.005)
+
+    async def scenario(app):
+        lost = world.stream()
+        call = asyncio.create_task(lost(app))
+        await lost.has_begun.wait()
+        lost.leave()
+        await call
+        return lost, await world.stream()(app)
+
+    lost, repeat = world.run(scenario)
+    assert repeat.answered["idempotency-replayed"] == "true"
+    assert repeat.received.startswith(lost.received)
+    assert repeat.received.count(b"abcd") == 50
+    assert repeat.received.endswith(b"data: [DONE]\n\n")
+    assert len(upstream.seen) == 1
+    assert world.rules == ["usage_reported"]
+
+
+def test_a_stream_that_broke_off_is_what_its_repeat_gets(world, upstream):
+    upstream.behave = stream_of(chunk("abcd"), cut=True)
+
+    async def scenario(app):
+        return [await world.stream()(app) for _ in range(2)]
+
+    first, repeat = world.run(scenario)
+    assert b'"error"' in first.received
+    assert is_replay(repeat, first)
+    assert world.rules == ["usage_counted"]
+
+
 def test_at_the_same_time_one_is_made_and_the_others_are_told_to_wait(world, upstream):
     async def slowly(request):
         await asyncio.sleep(0.5)
@@ -201,6 +252,21 @@ def test_after_a_failure_the_key_is_free(world, upstream):
     assert made.status == 200
     assert is_replay(repeated, made)
     assert world.rules == ["upstream_error", "per_call"]
+
+
+def test_a_stream_that_never_began_frees_its_key(world, upstream):
+    async def fail(request):
+        return web.Response(status=500)
+
+    async def scenario(app):
+        upstream.behave = fail
+        first = await world.stream()(app)
+        upstream.behave = stream_of(chunk("abcd"), chunk(finish="stop"))
+        return first, await world.stream()(app)
+
+    first, second = world.run(scenario)
+    assert (first.status, second.status) == (502, 200)
+    assert "idempotency-replayed" not in second.answered
 
 
 def test_without_credit_nothing_is_kept(world, upstream):

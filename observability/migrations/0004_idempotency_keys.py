@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
                 ("organization_id", models.UUIDField()),
                 ("key_hash", models.BinaryField(editable=False, max_length=32)),
                 ("fingerprint", models.BinaryField(editable=False, max_length=32)),
-                ("call_id", models.UUIDField()),
+                ("call_id", models.UUIDField(null=True)),
                 ("claimed_at", models.DateTimeField(db_default=common.clock.ClockNow(), editable=False)),
                 ("sealed_answer", models.BinaryField(editable=False, null=True)),
             ],

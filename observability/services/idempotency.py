@@ -34,6 +34,7 @@ class Kept(NamedTuple):
     """The answer of the first request. `id`: of that request."""
 
     id: UUID
+    status: int
     headers: dict[str, str]
     body: bytes
 
@@ -73,16 +74,17 @@ class Recording:
         """Whether it is small enough so far."""
         return self._size <= MAX_KEPT_BYTES
 
-    def seal(self, id: UUID, headers: Mapping[str, str]) -> bytes:
+    def seal(self, id: UUID, status: int, headers: Mapping[str, str]) -> bytes:
         """All of it, for the row whose request is `id`. To be called once."""
-        head = json.dumps(dict(headers)).encode()
+        head = json.dumps([status, dict(headers)]).encode()
         return seal(b"".join([head, b"\n", *self._parts, self._packer.flush()]), answer_context(id))
 
 
 def open_answer(id: UUID, sealed: bytes) -> Kept:
     """What `Recording.seal` made. Raises SealError."""
     head, _, packed = open_sealed(sealed, answer_context(id)).partition(b"\n")
-    return Kept(id, json.loads(head), zlib.decompress(packed))
+    status, headers = json.loads(head)
+    return Kept(id, status, headers, zlib.decompress(packed))
 
 
 def prune_idempotency_keys() -> int:
