@@ -190,7 +190,7 @@ def test_at_the_end_of_the_process_what_hangs_is_cut_off_and_settled_and_nothing
     assert (json.loads(error)["error"]["code"], done) == ("gateway_stopped", b"[DONE]\n\n")
     assert list(Invocation.objects.order_by("-id").values_list("state", "rule")[:2]) == [
         ("final", "per_call"),
-        ("final", "upstream_error"),
+        ("final", "orphan_void"),
     ]
     assert not Budget.objects.exclude(held=0).exists()
     assert check_books() == []
