@@ -38,6 +38,16 @@ def test_what_is_not_there_is_said_and_not_taken_for_held(arguments, capsys):
     assert "trust: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("ci", "code"), [(None, 0), ("true", 2)])
+def test_what_a_machine_lacks_is_named_and_in_ci_a_fault(monkeypatch, capsys, ci, code):
+    monkeypatch.delenv("CI", raising=False)
+    if ci is not None:
+        monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    assert main(["fast", "T17"]) == code
+    assert "T17 is left out: nginx is not installed" in capsys.readouterr().err
+
+
 def test_every_built_invariant_has_wrong_changes_to_prove_it():
     assert {invariant.id for invariant, _ in LISTED} == {invariant.id for invariant in BUILT if not invariant.alone}
 
