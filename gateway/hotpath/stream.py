@@ -13,7 +13,7 @@ import logging
 from django.conf import settings
 
 from common.money import to_decimal
-from common.outbound import Reply, StreamedReply
+from common.outbound import OutboundTimeout, Reply, StreamedReply
 from common.problems import InternalError, Problem, ServiceUnavailable
 from gateway import errors
 from gateway.adapters import StreamReader, Usage, count_tokens
@@ -29,6 +29,7 @@ from gateway.hotpath.rules import (
     problem_of,
     settlement,
     status_problem,
+    timeouts,
 )
 from gateway.hotpath.writer import Emit, Writer
 from gateway.services.policy import Outcome
@@ -131,12 +132,14 @@ class Stream:
         """Returns when the answer is complete, or was read on for long enough. Raises what broke it off."""
         gateway, call = self._gateway, self._call
         upstream = gateway.upstreams.stream(call, gateway.door_of(call), max_bytes=MAX_STREAM_BYTES)
-        parser = EventParser()
+        parser, clock = EventParser(), asyncio.get_running_loop().time
+        longest = timeouts(call).idle
         try:
             until = self._drain_until if self._is_client_gone and not self._is_kept else None
             async with asyncio.timeout_at(until) as self._reading, upstream as reply:
                 if reply.status != 200:
                     raise await refused_stream(reply, call.listing.endpoint.secret)
+                last = clock()
                 async for piece in reply.chunks():
                     if self._is_client_gone and not self._is_kept:
                         self._drained_bytes += len(piece)
@@ -146,6 +149,9 @@ class Stream:
                         await self._take(found)
                         if self._reader.is_over:
                             return
+                        last = clock()
+                    elif clock() - last > longest:  # comments and pieces of a line say nothing
+                        raise OutboundTimeout("idle")
                 await self._take(parser.close())
         except TimeoutError:
             return  # drained for long enough
