@@ -17,7 +17,7 @@ APPEND_ONLY: tuple[str, ...] = ("observability_auditevent", "observability_reque
 READ_ONLY: tuple[str, ...] = ("gateway_invocation", "billing_usageevent")
 # Tables of which it may change these columns alone; what a budget has spent and holds is moved by `gateway_batch`.
 UPDATABLE_COLUMNS: dict[str, tuple[str, ...]] = {
-    "accounts_budget": ('"limit"', "closed_at"),
+    "accounts_budget": ('"limit"', "closed_at", "ends_at", "time_zone"),
     "gateway_usageconfirmation": ("compared_at", "gap_nano"),
 }
 

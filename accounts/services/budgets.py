@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from accounts.models import Budget, Organization
 from accounts.services.locks import lock
@@ -26,20 +26,21 @@ def set_spend_limit(
     """Limit what a subject may spend in a window of its calendar; None lifts the limit. Returns the row in force.
 
     limit_nano: >= 0, nano-units of the instance's currency. What the present window has spent and holds stays counted,
-    also when the same limit was lifted meanwhile. Another window or zone is another limit, which replaces this one.
+    also when the limit was lifted meanwhile, or its calendar was another. Another window is another limit, which
+    replaces this one.
     """
     lock("budget", str(subject_id))
     at = now()
     rows = Budget.objects.of_subject(subject_id).filter(purpose=SPEND_LIMIT)
-    wanted = rows.filter(window=window, time_zone=time_zone)
     if limit_nano is None:
         _close(rows.filter(closed_at=None), at)
         return None
-    _close(rows.filter(closed_at=None).exclude(pk__in=wanted.values("pk")), at)
     _make_successors([subject_id], at)
-    starts_at, ends_at = window_at(window, time_zone, at)
-    current: Budget | None = wanted.filter(starts_at=starts_at).order_by("closed_at").last()
+    present = rows.filter(Q(ends_at=None) | Q(ends_at__gt=at), window=window, starts_at__lte=at)
+    current: Budget | None = present.order_by("closed_at").last()
+    _close(rows.filter(closed_at=None).exclude(pk=current and current.pk), at)
     if current is None:
+        starts_at, ends_at = window_at(window, time_zone, at)
         return Budget.objects.create(
             subject_kind=subject_kind,
             subject_id=subject_id,
@@ -50,9 +51,24 @@ def set_spend_limit(
             ends_at=ends_at,
             limit=limit_nano,
         )
-    current.limit, current.closed_at = limit_nano, None
-    current.save(update_fields=["limit", "closed_at"])
+    Budget.objects.filter(pk=current.pk).update(limit=limit_nano, closed_at=None)
+    _follow(rows.filter(pk=current.pk), time_zone, at)
+    current.refresh_from_db()
     return current
+
+
+@transaction.atomic
+def move_limits(*, subject_ids: Iterable[UUID], time_zone: str) -> None:
+    """Let these subjects' spend limits follow the calendar of another zone. The present window goes on with what it
+    has spent, and ends with the day, week or month there."""
+    ids = list(subject_ids)
+    limits = Budget.objects.filter(subject_id__in=ids, purpose=SPEND_LIMIT, closed_at=None)
+    limited = sorted(set(limits.values_list("subject_id", flat=True)))
+    for id in limited:
+        lock("budget", str(id))
+    at = now()
+    _make_successors(limited, at)
+    _follow(Budget.objects.filter(subject_id__in=limited, purpose=SPEND_LIMIT).in_force(at), time_zone, at)
 
 
 @transaction.atomic
@@ -131,6 +147,16 @@ def _make_successors(subject_ids: list[UUID], at: datetime) -> None:
     if over:
         with connection.cursor() as cursor:
             cursor.execute("SELECT budget_in_force(b, %s) FROM unnest(%s::uuid[]) b", [at, over])
+
+
+def _follow(rows: QuerySet[Budget], time_zone: str, at: datetime) -> None:
+    """Let the windows of these rows, which hold `at`, end as those of another zone do."""
+    others = rows.exclude(time_zone=time_zone).exclude(window=LIFETIME)
+    found = list(others.order_by("id").select_for_update(no_key=True).values_list("pk", "window"))
+    for window in {window for _, window in found}:
+        _, ends_at = window_at(window, time_zone, at)
+        ids = [pk for pk, of in found if of == window]
+        Budget.objects.filter(pk__in=ids).update(time_zone=time_zone, ends_at=ends_at)
 
 
 def _close(rows: QuerySet[Budget], at: datetime) -> None:

@@ -14,7 +14,7 @@ from django.db import DataError, IntegrityError, connection, transaction
 from django.utils.text import slugify
 
 from accounts.models import Budget, Membership, Organization, User
-from accounts.services.budgets import set_spend_limit, spend_limits_of
+from accounts.services.budgets import move_limits, set_spend_limit, spend_limits_of
 from accounts.services.rights import lock_organization
 from common import limiter
 from common.ids import decode
@@ -115,8 +115,8 @@ def resolve_actor(user: User, organization_id: str | None) -> tuple[Organization
 
 @transaction.atomic
 def update_organization(*, organization: Organization, name: str | None = None, time_zone: str | None = None) -> None:
-    """Change the name or the zone of reports; None leaves it as it is. Spend limits keep the zone they were set in
-    until they are set again.
+    """Change the name or the time zone; None leaves it as it is. The spend limits of the organization, its keys and its
+    deployments follow: the present window ends with the day, week or month of the new zone.
 
     Raises ValidationFailed when the zone is unknown here or to the database, and NotFound (it is closed).
     """
@@ -131,6 +131,8 @@ def update_organization(*, organization: Organization, name: str | None = None, 
     if after:
         organization.save(update_fields=[*after, "updated_at"])
         record("organization.changed", target=organization, organization_id=organization.pk, before=before, after=after)
+    if "time_zone" in after:
+        move_limits(subject_ids=_limited(organization), time_zone=organization.time_zone)
 
 
 @transaction.atomic
@@ -158,6 +160,14 @@ def change_organization(*, organization: Organization, changes: Mapping[str, Any
     update_organization(organization=organization, name=changes.get("name"), time_zone=changes.get("time_zone"))
     if "spend_limit" in changes:
         limit_spending(organization=organization, **(changes["spend_limit"] or {"limit_nano": None}))
+
+
+def _limited(organization: Organization) -> Iterator[UUID]:
+    """Whatever may have a limit in the organization's calendar. Keys and deployments belong to apps above this one; the
+    relations are read, nothing is imported."""
+    yield organization.pk
+    yield from organization.api_keys.values_list("pk", flat=True)
+    yield from organization.deployments.values_list("pk", flat=True)
 
 
 def _check_time_zone(name: str) -> None:

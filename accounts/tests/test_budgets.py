@@ -15,7 +15,6 @@ from common import clock
 from common.ids import uuid7
 
 pytestmark = pytest.mark.django_db
-BERLIN = ZoneInfo("Europe/Berlin")
 
 
 @pytest.fixture
@@ -65,14 +64,45 @@ def test_a_limit_is_set_changed_and_lifted(key_id):
     assert services.current_budgets([key_id]) == []
 
 
-def test_another_window_or_zone_replaces_the_limit(key_id):
+def test_another_window_replaces_the_limit(key_id):
     day = set_limit(key_id, 5)
     month = set_limit(key_id, 50, window="month")
     assert services.current_budgets([key_id]) == [month]
-    berlin = set_limit(key_id, 50, window="month", time_zone="Europe/Berlin")
-    assert services.current_budgets([key_id]) == [berlin]
-    assert berlin.starts_at.astimezone(BERLIN).hour == 0
     assert Budget.objects.get(pk=day.pk).closed_at is not None
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+@pytest.mark.parametrize("window", ["day", "week", "month"])
+def test_another_zone_ends_the_present_window_and_forgets_nothing_of_it(key_id, zone, window):
+    starts_at, ends_at = services.window_at(window, "UTC", clock.now())
+    was = Budget.objects.create(
+        **{"subject_kind": "key", "subject_id": key_id, "purpose": "spend_limit", "window": window},
+        **{"starts_at": starts_at, "ends_at": ends_at, "limit": 50, "spent": 20},
+    )
+    moved = set_limit(key_id, 50, window=window, time_zone=zone)
+    assert (moved.pk, moved.spent, moved.starts_at) == (was.pk, 20, was.starts_at)
+    assert moved.ends_at > clock.now()
+    assert moved.ends_at.astimezone(ZoneInfo(zone)).hour == 0
+    assert services.current_budgets([key_id]) == [moved]
+    with later(str(moved.ends_at - clock.now())):
+        [following] = services.current_budgets([key_id])
+        assert (following.starts_at, following.spent, following.time_zone) == (moved.ends_at, 0, zone)
+        assert enforced(was) == following.pk
+
+
+def test_limits_follow_an_organization_into_another_zone(key_id):
+    organization, other = make_organization(), make_organization()
+    limits = [
+        services.set_spend_limit(
+            subject_kind="organization", subject_id=one.pk, limit_nano=5, window=window, time_zone="UTC"
+        )
+        for one, window in ((organization, "day"), (other, "day"))
+    ]
+    services.ensure_credit(organization=organization, limit_nano=5)
+    services.update_organization(organization=organization, time_zone="Pacific/Kiritimati")
+    moved, left = (Budget.objects.get(pk=one.pk) for one in limits)
+    assert (moved.time_zone, moved.ends_at.astimezone(UTC).hour) == ("Pacific/Kiritimati", 10)
+    assert (left.time_zone, left.ends_at) == ("UTC", limits[1].ends_at)
 
 
 def test_lifting_a_limit_and_setting_it_again_forgets_nothing(key_id):
