@@ -60,6 +60,7 @@ ROUTES: dict[str, Route] = {
     "mfa_*": _own_form("factors"),
     "developer": _own_form("developer"),
     "api:become-developer": _own_form("developer"),
+    "api:usage-confirmations": Route("usage-confirmations", by_network=True, methods=POST),
     # Searches and files.
     "api:models": SEARCH,
     "models": SEARCH,

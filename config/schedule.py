@@ -19,6 +19,7 @@ JOBS: tuple[Job, ...] = (
     Job("gateway.settle_orphans", timedelta(minutes=1), "ends what a process left behind when it died"),
     Job("gateway.sweep_predictions", timedelta(seconds=15), "what a dead process had is wanted by somebody who waits"),
     Job("gateway.prune_predictions", timedelta(minutes=10), "what is erased after N hours is erased on the hour"),
+    Job("gateway.compare_confirmations", timedelta(minutes=1), "what publishers confirm tells whether we count right"),
     Job("gateway.create_partitions", timedelta(hours=1), "days ahead: without a partition no call is taken"),
     Job("gateway.measure_models", timedelta(minutes=10), "reads 30 days of calls; figures move slowly"),
     Job("observability.export_audit_head", timedelta(minutes=1), "events after the last kept head could be cut unseen"),

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from common.ids import encode
 from common.staff import ChoiceFilter, DayFilter, ModeFilter, ReadOnlyAdmin, id_column, money_column
-from gateway.models import Deployment, Endpoint, Invocation, Prediction, SweepMark
+from gateway.models import Deployment, Endpoint, Invocation, Prediction, SweepMark, UsageConfirmation
 
 CALL_ID = id_column("req")
 
@@ -133,6 +133,7 @@ class InvocationAdmin(ReadOnlyAdmin):
                     "rule",
                     "price",
                     money_column("hold_nano", _("held")),
+                    money_column("extended_nano", _("held, of it added while it ran")),
                     money_column("cost_nano", _("cost")),
                     money_column("overrun_nano", _("beyond the hold, charged to nobody")),
                     "budgets",
@@ -202,6 +203,33 @@ class PredictionAdmin(ReadOnlyAdmin):
     @admin.display(description=_("model"), ordering="ai_model__slug")
     def listing(self, prediction: Prediction) -> str:
         return f"{prediction.ai_model.publisher.slug}/{prediction.ai_model.slug}"
+
+
+@admin.register(UsageConfirmation)
+class UsageConfirmationAdmin(ReadOnlyAdmin):
+    typed_ids = {"req": "pk", "org": "publisher"}
+    list_display = (
+        CALL_ID,
+        "received_at",
+        "publisher",
+        "input_tokens",
+        "output_tokens",
+        money_column("gap_nano", _("more than was settled")),
+    )
+    list_select_related = ("publisher",)
+    search_fields = ("=publisher__slug",)
+    search_help_text = _("An id such as req_… or org_…, or the slug of an organization.")
+    ordering = ("-id",)
+    fields = readonly_fields = (
+        CALL_ID,
+        "publisher",
+        id_column("end", "endpoint_id", _("signed by the key of")),
+        "input_tokens",
+        "output_tokens",
+        "received_at",
+        "compared_at",
+        money_column("gap_nano", _("more than was settled")),
+    )
 
 
 @admin.register(SweepMark)

@@ -155,6 +155,14 @@ class PredictionCanceled(Problem):
     fix = "Make it again, if it is wanted after all."
 
 
+class ConfirmationNotSigned(Problem):
+    code, status, title = "confirmation_not_signed", 401, "The confirmation is not signed by the call's publisher"
+    explanation = (
+        "A confirmation of usage names a call and is signed with the secret of the endpoint that it went to, lately."
+    )
+    fix = "Sign `<t>.<request id>.<body>` with the endpoint's `signing_secret`: the body as it is sent, `t` as of now."
+
+
 class UpstreamBusy(Problem):
     code, status, title, retry = "upstream_busy", 503, "The model's endpoint is busy", "after"
     explanation = "The publisher's endpoint takes no more calls at the moment. Nothing was charged."

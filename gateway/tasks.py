@@ -10,6 +10,11 @@ def settle_orphans() -> int:
     return services.settle_orphans()
 
 
+@shared_task(name="gateway.compare_confirmations")
+def compare_confirmations() -> int:
+    return services.compare_confirmations()
+
+
 @shared_task(name="gateway.create_partitions")
 def create_partitions() -> int:
     return services.create_partitions()

@@ -170,6 +170,7 @@ API: Mapping[tuple[str, str], Sequence[Deed]] = {
         Deed(lambda asked: {"member_id": asked.house.members["member"].public_id}, "owners.change"),
     ),
     ("api:invitation-accept", "POST"): (Deed(lambda asked: {"token": "0" * 43}, done=done(422)),),
+    ("api:usage-confirmations", "POST"): (Deed(lambda asked: {}, done=done(401)),),  # which nobody has signed
     ("api:key-leaks", "POST"): (Deed(lambda asked: {}, done=done(401)),),  # which nobody has signed
     ("api:keys", "POST"): (
         Deed(lambda asked: {"name": "nightly", "permissions": [asked.permission]}, "keys.make", done(201)),

@@ -25,7 +25,7 @@ from apikeys.tests.factories import make_key
 from billing.models import UsageEvent
 from common.ids import encode, uuid7
 from common.staff import CEILING
-from gateway.models import Deployment, Endpoint, Invocation, SweepMark
+from gateway.models import Deployment, Endpoint, Invocation, SweepMark, UsageConfirmation
 from gateway.services import create_deployment, settle_orphans
 from gateway.tests.factories import make_call, make_endpoint
 from marketplace.models import AIModel, ModelVersion, Price
@@ -95,6 +95,14 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
             Invocation: call,
             UsageEvent: UsageEvent.objects.get(pk=call.pk),
             SweepMark: SweepMark.objects.get(),
+            UsageConfirmation: UsageConfirmation.objects.create(
+                id=call.pk,
+                endpoint_id=call.pk,
+                publisher_id=call.publisher_id,
+                input_tokens=1,
+                output_tokens=2,
+                received_at=timezone.now(),
+            ),
             Message: make_message(payload={"code": "K7RT2M"}),
             AuditEvent: AuditEvent.objects.get(pk=record("tests.looked", target=key)),
             RequestLog: RequestLog.objects.create(

@@ -1,6 +1,8 @@
 """What the gateway writes: endpoints, deployments, and the two moves of money around a call."""
 
-from gateway.services.calls import check_books, create_partitions, settle_orphans
+from gateway.services.books import check_books, gaps
+from gateway.services.calls import create_partitions
+from gateway.services.confirmations import compare_confirmations, confirm_usage
 from gateway.services.deployments import (
     change_deployment,
     create_deployment,
@@ -9,17 +11,21 @@ from gateway.services.deployments import (
 )
 from gateway.services.endpoints import count_retired_endpoints, reseal_endpoints, set_endpoint, signing_key_of
 from gateway.services.measurements import measure_models
+from gateway.services.orphans import settle_orphans
 from gateway.services.prediction_content import count_retired_predictions, reseal_predictions
 from gateway.services.predictions import prune_predictions, sweep_predictions
 
 __all__ = [
     "change_deployment",
     "check_books",
+    "compare_confirmations",
+    "confirm_usage",
     "count_retired_endpoints",
     "count_retired_predictions",
     "create_deployment",
     "create_partitions",
     "delete_deployment",
+    "gaps",
     "measure_models",
     "prune_predictions",
     "reseal_endpoints",

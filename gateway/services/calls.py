@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 from django.db import connection, transaction
 
-from common import clock
-from common.ids import first_uuid
-from gateway.errors import GatewayStopped
-from gateway.models import Invocation, Prediction, Rule, SweepMark
+from gateway.models import Rule
 from gateway.services.arrays import Packed, bigints, booleans, integers, texts, uuids
-from marketplace.services.pricing import cost_of
 
 #: A call whose process has not renewed it for this long is an orphan.
 ORPHAN_AFTER_SECONDS = 150
-#: A call is written at most this long after its id was made: a slow body, a process whose clock is late.
-WRITTEN_WITHIN = timedelta(hours=1)
-VOIDED_AT_ONCE = 500
 
 BATCH_SQL = "SELECT refused, refused_by, unsettled FROM gateway_batch(" + "%b, " * 26 + "%b)"
 
@@ -129,87 +121,8 @@ def move(*, reserves: Sequence[Reserve] = (), settles: Sequence[Settle] = ()) ->
         return batch_answer(cursor.fetchone() or ([], [], []))
 
 
-def settle_orphans() -> int:
-    """End calls whose process stopped renewing them: their hold returns, nothing is charged. Returns how many ended.
-
-    Looked through are the calls since the mark of the last run, and the few that were alive before it.
-    """
-    at = clock.now()
-    mark = SweepMark.objects.filter(name=SweepMark.ORPHANS).first() or SweepMark(low_water=UUID(int=0), carried=[])
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id, beat_at FROM gateway_invocation WHERE state = 'started' AND id >= %s UNION ALL"
-            " SELECT id, beat_at FROM gateway_invocation WHERE state = 'started' AND id = ANY (%s) AND id < %s",
-            [mark.low_water, mark.carried, mark.low_water],
-        )
-        started = cursor.fetchall()
-    alive_since = at - timedelta(seconds=ORPHAN_AFTER_SECONDS)
-    in_line = set(Prediction.objects.live().values_list("id", flat=True))  # their holds live as long as they do
-    orphans = sorted(id for id, beat_at in started if beat_at < alive_since and id not in in_line)
-    ended = 0
-    for first in range(0, len(orphans), VOIDED_AT_ONCE):
-        voids = [_void(id) for id in orphans[first : first + VOIDED_AT_ONCE]]
-        ended += len(voids) - len(move(settles=voids).unsettled)
-    # Last, so that a run that is cut off is repeated. Two at once only do the same twice.
-    low_water = max(mark.low_water, first_uuid(at - WRITTEN_WITHIN))
-    carried = sorted(id for id, beat_at in started if (beat_at >= alive_since or id in in_line) and id < low_water)
-    SweepMark.objects.update_or_create(
-        name=SweepMark.ORPHANS, defaults={"low_water": low_water, "carried": carried, "swept_at": at}
-    )
-    return ended
-
-
-def _void(id: UUID) -> Settle:
-    return Settle(
-        id=id,
-        rule=Rule.ORPHAN_VOID,
-        cost_nano=0,
-        input_tokens=0,
-        output_tokens=0,
-        usage_source="",
-        http_status=GatewayStopped.status,
-        error_code=GatewayStopped.code,
-        latency_ms=0,
-        first_token_ms=None,
-    )
-
-
 def create_partitions(days_ahead: int = 14) -> int:
     """Day partitions from today on, so that a call always has a place. Returns how many were made."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT gateway_create_partitions((clock_now() AT TIME ZONE 'UTC')::date, %s)", [days_ahead + 1])
         return int(cursor.fetchone()[0])
-
-
-def check_books() -> list[str]:
-    """What disagrees between calls, budgets and usage, in plain words; empty when every cent is accounted for."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT b.id, b.held, coalesce(c.held, 0), b.spent, coalesce(c.spent, 0) FROM accounts_budget b"
-            " LEFT JOIN (SELECT x.budget, sum(i.cost_nano) AS spent,"
-            "                   sum(i.hold_nano) FILTER (WHERE i.state = 'started') AS held"
-            "              FROM gateway_invocation i, unnest(i.budget_ids) x(budget) GROUP BY x.budget) c"
-            "   ON c.budget = b.id"
-            " WHERE b.held <> coalesce(c.held, 0) OR b.spent <> coalesce(c.spent, 0)"
-        )
-        wrong = [
-            f"budget {id}: holds {held}, its calls hold {calls_held}; spent {spent}, its calls cost {calls_spent}"
-            for id, held, calls_held, spent, calls_spent in cursor.fetchall()
-        ]
-        cursor.execute(
-            "SELECT i.id FROM gateway_invocation i LEFT JOIN billing_usageevent e ON e.id = i.id"
-            " WHERE i.state = 'final' AND NOT i.is_demo AND (e.id IS NULL OR e.cost_nano <> i.cost_nano)"
-        )
-        wrong += [f"call {row[0]}: its usage event is missing or differs" for row in cursor.fetchall()]
-    return wrong + list(_wrongly_rated())
-
-
-def _wrongly_rated() -> Iterable[str]:
-    """Calls whose stored cost is not what their frozen price makes of their quantities."""
-    charged = Invocation.objects.filter(
-        state=Invocation.State.FINAL, rule__in=[Rule.USAGE_REPORTED, Rule.USAGE_COUNTED, Rule.PER_CALL]
-    ).select_related("price")
-    for call in charged.iterator():
-        due = cost_of(call.price, input_tokens=call.input_tokens, output_tokens=call.output_tokens)
-        if call.cost_nano + call.overrun_nano != due:
-            yield f"call {call.public_id}: cost {call.cost_nano} + overrun {call.overrun_nano}, rated {due}"

@@ -11,7 +11,7 @@ from billing.models import UsageEvent
 from common import clock
 from common.ids import uuid7
 from gateway.models import Invocation, Rule, SweepMark
-from gateway.services import calls, check_books, settle_orphans
+from gateway.services import check_books, orphans, settle_orphans
 from gateway.services.calls import Reserve, Settle, move
 from marketplace.models import Price
 from marketplace.services.pricing import cost_of
@@ -254,7 +254,7 @@ def test_a_call_that_lives_long_is_remembered_while_the_sweep_moves_on():
 
 
 def test_orphans_of_a_long_outage_are_all_ended(monkeypatch):
-    monkeypatch.setattr(calls, "VOIDED_AT_ONCE", 2)
+    monkeypatch.setattr(orphans, "ENDED_AT_ONCE", 2)
     settle_orphans()
     budget = make_budget(100)
     for _ in range(5):

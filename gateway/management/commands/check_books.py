@@ -2,13 +2,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from gateway.services import check_books
+from gateway.services import check_books, gaps
 
 
 class Command(BaseCommand):
     help = "Compare calls, budgets and usage to the last unit; names what disagrees, and then ends with an error."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        for gap in gaps():
+            self.stdout.write(str(gap))
         wrong = check_books()
         if wrong:
             raise CommandError("The books disagree:\n" + "\n".join(wrong))
