@@ -323,32 +323,6 @@ class UsageConfirmations(APIView):
     def post(self, request: Request) -> Response:
         """Confirm the usage of a call, signed as calls are.
 
-        `t=<unix seconds>,v1=<hex HMAC-SHA-256 of "<t>.<request id>.<body>">` with the endpoint's signing secret, at most
-        five minutes old. The first confirmation counts. It decides of a call that the gateway could not settle itself;
-        of any other it is compared with what was settled, and changes nothing.
-        """
-        raw = read_body(request._request, self.max_body_bytes)
-        kept = services.confirm_usage(raw, signature=request.headers.get("X-Agorai-Signature", ""))
-        return Response(ConfirmationOut(kept).data)
-
-
-class UsageConfirmations(APIView):
-    """Where publishers confirm what a call used."""
-
-    authentication_classes = ()  # the signature is all that counts
-    max_body_bytes = MAX_CONFIRMATION_BYTES
-    problems = (ConfirmationNotSigned,)
-
-    @extend_schema(
-        operation_id="confirm_usage",
-        request=ConfirmationIn,
-        responses=ConfirmationOut,
-        auth=[],
-        parameters=[OpenApiParameter("X-Agorai-Signature", str, OpenApiParameter.HEADER)],
-    )
-    def post(self, request: Request) -> Response:
-        """Confirm the usage of a call, signed as calls are.
-
         `t=<unix seconds>,v1=<hex HMAC-SHA-256 of "<t>.<request id>.<body>">` with the endpoint's signing secret, at
         most five minutes old. The first confirmation counts. It decides of a call that the gateway could not settle
         itself; any other it is compared with, and changes nothing.
