@@ -5,7 +5,10 @@ from typing import cast
 
 from django.core.asgi import get_asgi_application
 
+from config.processes import raise_open_files
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+raise_open_files()
 
 django_application = get_asgi_application()  # sets Django up, which the gateway's imports need
 

@@ -7,6 +7,7 @@ import ctypes
 import functools
 import os
 import pwd
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 STOP_SECONDS = 30
+OPEN_FILES = 65_536
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -43,6 +45,15 @@ def follow_parent(parent: int, death_signal: int) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, death_signal)
     if os.getppid() != parent:  # it died before the kernel was told
         os._exit(1)
+
+
+def raise_open_files() -> None:
+    """Let this process open as many files as it may at all, within reason: each stream of the gateway takes two, and
+    the 1,024 that most systems begin with would end at five hundred."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def is_alive(pid: int) -> bool:
