@@ -82,7 +82,6 @@ class Call:
     claim: Claim | None = None  # on the idempotency key that it was sent under
     asked: Asked | None = None  # of a prediction, which waits in line
     most_seconds: float | None = None  # of one that is made, instead of what the operator gives any other call
-    claim: Claim | None = None  # on the idempotency key that it was sent under
     deployment: Deployed | None = None  # by whose name it was made
     fallback_of: UUID | None = None  # the call that failed before it
     is_reserved: bool = False
