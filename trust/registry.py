@@ -77,7 +77,7 @@ INVARIANTS: Sequence[Invariant] = (
     # Gateway and outbound calls
     Invariant("T13", "No address that somebody gives leads into the private network", 315, 5_000),
     Invariant("T14", "There is one door out, and every connection goes through it", 0, 0),
-    Invariant("T15", "A hostile model endpoint harms neither the gateway nor other callers", 90, 600),
+    Invariant("T15", "A hostile model endpoint harms neither the gateway nor other callers", 111, 2_220),
     Invariant("T16", "No secret appears in a log, a table, Redis, a mail or somebody else's request", 1_000, 10_000),
     Invariant("T17", "No framing of a request makes one caller receive another's answer", 60, 1_200),
     Invariant("T18", "Slow clients do not keep others from being served", 1, 10, timed=True),

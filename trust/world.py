@@ -58,8 +58,11 @@ def make_model(ground: Ground, *, name: str = "Mood", **values: Any) -> AIModel:
         description="Tells it.",
         version="1.0.0",
         category="other",
-        api_spec={"input": TEXT_IN, "output": LABEL_OUT},
-        **{"pricing": marketplace.Terms(type="free"), **values},
+        **{
+            "api_spec": {"input": TEXT_IN, "output": LABEL_OUT},
+            "pricing": marketplace.Terms(type="free"),
+            **values,
+        },
     )
     gateway.set_endpoint(ai_model=ai_model, url=ground.upstream.url, protocol="json", secret="upstream-s3cret")
     marketplace.submit(ai_model=ai_model)
