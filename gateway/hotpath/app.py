@@ -6,6 +6,7 @@ Errors leave in OpenAI's envelope under `/v1`, as problem documents under `/api`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -48,7 +49,6 @@ from common.rest import Query, read_query
 from gateway.adapters.anthropic import PASSED_HEADERS
 from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
 from gateway.hotpath.call import Gateway
-from gateway.hotpath.idempotency import HEADER as IDEMPOTENCY_KEY
 from gateway.hotpath.deployments import instead_of
 from gateway.hotpath.idempotency import HEADER as IDEMPOTENCY_KEY
 from gateway.hotpath.orm import run_in_django
@@ -337,15 +337,18 @@ class Exchange:
         document = await gateway.predictions.accept(call)
         location = f"{settings.SITE_URL}{PREDICTIONS}/{encode('pred', call.id)}"
         headers = {"content-type": "application/json", "location": location, "x-model-version": call.listing.version}
-        if call.claim is not None:
-            call.claim.headers = dict(headers)
-            await call.claim.keep(call.id, document)
         status = 202
+        if call.claim is not None:  # that it is in line is the effect, whatever comes of it
+            call.claim.headers = dict(headers)
+            await call.claim.keep(None, document, status=status)
         seconds = seconds_to_wait(self._headers.get(b"prefer", b"").decode("latin-1"))
         if seconds is not None:
             headers["preference-applied"] = f"wait={seconds}"
             if (ended := await gateway.predictions.wait(call.id, seconds)) is not None:
                 status, document = 201, ended
+                if call.claim is not None:
+                    with contextlib.suppress(ServiceUnavailable):  # then a repeat gets what was kept before
+                        await call.claim.keep(None, document, status=status)
         await self._respond(status, {**headers, **self._own_headers()}, document)
 
     async def _stream(self, gateway: Gateway, call: Call) -> None:

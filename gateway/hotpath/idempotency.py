@@ -69,8 +69,9 @@ FOLLOW = "UPDATE observability_idempotencykey SET call_id = %s WHERE id = %s RET
 
 RELEASE = """
 DELETE FROM observability_idempotencykey k
- WHERE k.id = %s AND NOT EXISTS (SELECT FROM gateway_invocation c WHERE c.id = k.call_id
-                                    AND NOT (c.state = 'final' AND c.rule = ANY (%s::text[])))
+ WHERE k.id = %s AND k.call_id IS NOT NULL
+   AND NOT EXISTS (SELECT FROM gateway_invocation c WHERE c.id = k.call_id
+                      AND NOT (c.state = 'final' AND c.rule = ANY (%s::text[])))
 RETURNING id
 """
 

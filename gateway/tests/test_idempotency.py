@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from aiohttp import web
+from django.db import connections
 from django.test import override_settings
 
 from apikeys.tests.factories import make_key, make_person
@@ -172,6 +174,39 @@ def test_a_stream_that_broke_off_is_what_its_repeat_gets(world, upstream):
     assert b'"error"' in first.received
     assert is_replay(repeat, first)
     assert world.rules == ["usage_counted"]
+
+
+def test_a_prediction_is_put_in_line_once_whatever_comes_of_it(world, upstream):
+    async def fail(request):
+        return web.Response(status=500)
+
+    upstream.behave = fail
+
+    def predict(**headers):
+        slug = f"{world.people.plain.publisher.slug}/{world.people.plain.slug}"
+        sent = [(b"idempotency-key", world.key), *((name.encode(), value) for name, value in headers.items())]
+        return Request("/v1/predictions", {"model": slug, "input": {"text": "x"}}, world.people.ada, headers=sent)
+
+    async def scenario(app):
+        first = await predict()(app)
+        at_once = await predict()(app)
+        await until(lambda: upstream.seen)
+        await asyncio.to_thread(_until_final)
+        return first, at_once, await predict(prefer=b"wait=1")(app)
+
+    first, *repeats = world.run(scenario)
+    assert (first.status, first.json["status"]) == (202, "queued")
+    for repeat in repeats:
+        assert is_replay(repeat, first)
+        assert repeat.answered["location"] == first.answered["location"]
+    assert world.rules == ["upstream_error"]
+
+
+def _until_final() -> None:
+    deadline = time.monotonic() + 10
+    while Invocation.objects.filter(state="started").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    connections.close_all()
 
 
 def test_at_the_same_time_one_is_made_and_the_others_are_told_to_wait(world, upstream):
