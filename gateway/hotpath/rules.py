@@ -79,6 +79,7 @@ class Call:
     held_tokens: int | None = None  # of the output, where the hold grows with it; None: all that may come
     delivered_bytes: int = 0  # of generated text
     first_token_ms: int | None = None
+    claim: Claim | None = None  # on the idempotency key that it was sent under
     asked: Asked | None = None  # of a prediction, which waits in line
     most_seconds: float | None = None  # of one that is made, instead of what the operator gives any other call
     deployment: Deployed | None = None  # by whose name it was made
