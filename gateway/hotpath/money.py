@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import psycopg
+from django.conf import settings
 
 from gateway.errors import MoneyUnavailable
 from gateway.hotpath.batcher import Batcher, QueueFull
@@ -39,7 +40,10 @@ class Money:
         self._conninfo = conninfo
         self._connection: psycopg.AsyncConnection | None = None
         self._is_away = False
-        self._batcher: Batcher[Reserve | Settle, Outcome] = Batcher(self._send)
+        # A settle always finds a place: a call waits for one move of money at a time, and may have given one up.
+        self._batcher: Batcher[Reserve | Settle, Outcome] = Batcher(
+            self._send, bound=4 * settings.GATEWAY_CONCURRENT_CALLS
+        )
 
     def reserve(self, reserve: Reserve) -> asyncio.Future[UUID | None]:
         """None when the hold is made, else the budget that refused it."""
@@ -103,15 +107,15 @@ class Money:
     async def _without_own_echo(
         self, connection: psycopg.AsyncConnection, answer: BatchAnswer, settles: list[Settle]
     ) -> BatchAnswer:
-        """After a repeat, a settle that finds the call final was ours, whose answer was lost; or the orphan rule's."""
-        ids = [settles[position].id for position in answer.unsettled]
+        """After a repeat, a settle that finds the call final may have been ours, and its answer lost: then what stands
+        there is what we say, and not what the orphan rule made of it."""
         cursor = await connection.execute(
-            "SELECT id FROM gateway_invocation"
-            " WHERE id = ANY (%s::uuid[]) AND state = 'final' AND rule <> 'orphan_void'",
-            [ids],
+            "SELECT id, rule, cost_nano + overrun_nano, latency_ms FROM gateway_invocation"
+            " WHERE id = ANY (%s::uuid[]) AND state = 'final'",
+            [[settles[position].id for position in answer.unsettled]],
         )
-        ours = {row[0] for row in await cursor.fetchall()}
-        return BatchAnswer(answer.refused, frozenset(p for p in answer.unsettled if settles[p].id not in ours))
+        final = set(await cursor.fetchall())
+        return BatchAnswer(answer.refused, frozenset(p for p in answer.unsettled if _facts(settles[p]) not in final))
 
     async def _connect(self) -> psycopg.AsyncConnection:
         if self._connection is None or self._connection.closed:
@@ -124,3 +128,8 @@ class Money:
         if self._connection is not None:
             await self._connection.close()
         self._connection = None
+
+
+def _facts(settle: Settle) -> tuple[UUID, str, int, int]:
+    """What tells this settlement from another one's of the same call."""
+    return settle.id, settle.rule.value, settle.cost_nano, settle.latency_ms

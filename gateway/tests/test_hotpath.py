@@ -622,16 +622,28 @@ def test_what_was_committed_and_not_answered_is_done_once(world):
     assert (after.held - budget.held, after.spent - budget.spent) == (0, 30)
 
 
-def test_what_the_orphan_rule_ended_meanwhile_is_not_taken_for_ours(world):
+@pytest.mark.parametrize("rule", [Rule.ORPHAN_VOID, Rule.ORPHAN_PROGRESS, Rule.ORPHAN_CONFIRMED])
+def test_what_the_orphan_rule_ended_meanwhile_is_not_taken_for_ours(world, rule):
     call = reserve()
 
     async def scenario(money):
         await money.reserve(call)
-        await money.settle(Settle(call.id, Rule.ORPHAN_VOID, 0, 0, 0, "", 503, "gateway_stopped", 0, None))
+        await money.settle(Settle(call.id, rule, 0, 0, 0, "", 503, "gateway_stopped", 0, None))
         money._connection = AnswerLost(await money._connect())
         return await money.settle(settle(call, 30))
 
     assert with_money(scenario) is False
+
+
+def test_an_end_of_ours_that_charges_nothing_is_ours_too(world):
+    call = reserve()
+
+    async def scenario(money):
+        await money.reserve(call)
+        money._connection = AnswerLost(await money._connect())
+        return await money.settle(Settle(call.id, Rule.ORPHAN_VOID, 0, 0, 0, "", 503, "gateway_stopped", 7, None))
+
+    assert with_money(scenario) is True
 
 
 def test_a_server_that_says_nothing_is_given_up_on(world, monkeypatch):
