@@ -216,7 +216,7 @@ class Stream:
     async def _settle(self, problem: Problem | None) -> int:
         """What was delivered is charged, also when the stream broke. Returns the cost in nano-units."""
         call, gateway, reported = self._call, self._gateway, self._reader.usage
-        if problem is not None and not self._texts and reported is None:
+        if problem is not None and not (self._has_begun and (self._texts or reported is not None)):
             await gateway.let_go(call, problem)
             return 0
         self._billed = reported or Usage(count_tokens(call.size), count_tokens(call.delivered_bytes), "counted")
