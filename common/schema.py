@@ -21,8 +21,8 @@ from common.policy import ANY, ORGANIZATION_HEADER, Policy, find_policy
 from common.problems import CONTENT_TYPE, REGISTRY, Problem, speaks_openai
 from common.rest import Query, Serializer
 
-#: RFC 9110's words, where Python's own changed with its version.
-PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
+#: RFC 9110's words, where Python's own changed with its version; and the word of proxies for a caller who left.
+PHRASES = {413: "Content Too Large", 422: "Unprocessable Content", 499: "Client Closed Request"}
 PARAMETER = re.compile(r"<(?P<converter>\w+):(?P<name>\w+)>")
 
 SECURITY_SCHEMES = {

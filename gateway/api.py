@@ -53,6 +53,17 @@ from marketplace.services import SEE_ALL, find_model, require_publisher
 MAX_LISTED = 1000
 UNDER_V1 = (Endpoint.Protocol.OPENAI, Endpoint.Protocol.ANTHROPIC)
 LOOKS_PER_MINUTE = 60  # at one's own limits
+#: Of every request that makes a call; docs/idempotency.md says what it does.
+ONCE = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description=(
+        "1 to 255 visible ASCII characters, such as a UUID. For 24 hours a repeat under the same key gets the first "
+        "answer, with `Idempotency-Replayed: true`, and makes no second call; while the first is running 409 "
+        "`idempotent_request_running`, with another body, address or mode 422 `idempotency_key_reused`."
+    ),
+)
 
 
 class ModelEndpoint(APIView):
@@ -267,7 +278,8 @@ class Predictions(APIView):
         summary="Call any model without waiting for it",
         request=PredictionIn,
         parameters=[
-            OpenApiParameter("Prefer", str, OpenApiParameter.HEADER, description="`wait` or `wait=5`: seconds, to 60.")
+            OpenApiParameter("Prefer", str, OpenApiParameter.HEADER, description="`wait` or `wait=5`: seconds, to 60."),
+            ONCE,
         ],
         responses={
             201: OpenApiResponse(PredictionOut, description="It ended while you waited."),
@@ -349,19 +361,23 @@ ANSWER = {200: OpenApiResponse(OpenApiTypes.OBJECT, description="The upstream's 
 
 
 class ChatCompletions(Elsewhere):
-    @extend_schema(request=OpenApiTypes.OBJECT, responses=ANSWER, summary="Chat completion, also streamed")
+    @extend_schema(
+        request=OpenApiTypes.OBJECT, parameters=[ONCE], responses=ANSWER, summary="Chat completion, also streamed"
+    )
     def post(self, request: Request, **kwargs: Any) -> Response:
         return super().post(request)
 
 
 class Completions(Elsewhere):
-    @extend_schema(request=OpenApiTypes.OBJECT, responses=ANSWER, summary="Completion, also streamed")
+    @extend_schema(
+        request=OpenApiTypes.OBJECT, parameters=[ONCE], responses=ANSWER, summary="Completion, also streamed"
+    )
     def post(self, request: Request, **kwargs: Any) -> Response:
         return super().post(request)
 
 
 class Embeddings(Elsewhere):
-    @extend_schema(request=OpenApiTypes.OBJECT, responses=ANSWER, summary="Embeddings")
+    @extend_schema(request=OpenApiTypes.OBJECT, parameters=[ONCE], responses=ANSWER, summary="Embeddings")
     def post(self, request: Request, **kwargs: Any) -> Response:
         return super().post(request)
 
@@ -369,6 +385,7 @@ class Embeddings(Elsewhere):
 class Messages(Elsewhere):
     @extend_schema(
         request=OpenApiTypes.OBJECT,
+        parameters=[ONCE],
         responses=ANSWER,
         summary="Message in Anthropic's shape, also streamed",
         description="For models whose endpoint speaks Anthropic's Messages API; errors come in its envelope.",
@@ -380,6 +397,7 @@ class Messages(Elsewhere):
 class Invoke(Elsewhere):
     @extend_schema(
         request=OpenApiTypes.OBJECT,
+        parameters=[ONCE],
         responses={200: OpenApiResponse(OpenApiTypes.OBJECT, description="The model's output.")},
         summary="Call any model with its own input",
     )
