@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Self
 from uuid import UUID
@@ -317,7 +317,6 @@ class Books:
     endpoint: Confirming
     judged: int = 0  # of the calls that were made
     answered: int = 0
-    asleep: set[UUID] = field(default_factory=set)  # calls of a process that was presumed dead and was not
 
     def judge_answers(self, made: list[Made]) -> None:
         """Whatever was answered since the last time is final, and charged as its caller was told."""
@@ -336,9 +335,8 @@ class Books:
             expect(due is not None, f"{name} was never finished by the endpoint")
             expect(row.state == "final", f"{name} is {row.state}")
             expect(row.events == 1, f"{name} has {row.events} usage events of its cost")
-            if call.id not in self.asleep:
-                told = f"was told {call.cost_nano} and is due {due}"
-                expect(row.cost_nano == due == call.cost_nano, f"{name} cost {row.cost_nano} ({row.rule}), {told}")
+            told = f"was told {call.cost_nano} and is due {due}"
+            expect(row.cost_nano == due == call.cost_nano, f"{name} cost {row.cost_nano} ({row.rule}), {told}")
         connection.close()  # or it may be killed with the others
         for call in fresh:
             expect(call.status < 500 or call.status in (502, 503, 504), f"a call is answered {call.status}")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 GATEWAYS = 2
 PER_KILL, PER_KILL_OF_FULL = 100, 66  # calls
+HELD_BY_OTHERS_NANO = 10**9
 TURNS = ("gateway", "sessions", "gateway with its ledger", "worker", "all gateways", "gateway", "sessions", "asleep")
 
 BATCH = "gateway/migrations/0005_calls_of_deployments.py"
@@ -119,9 +120,11 @@ class Storm:
             case "worker":
                 self._kill(random.choice(self._gateways))  # so that there is something to sweep
             case "asleep":
-                self._doze(load)
+                self._doze()
         load.wait(first + trial.size)
         load.rest()
+        if kind == "asleep":
+            self._hold(-HELD_BY_OTHERS_NANO)
         self._books.judge_answers(load.made)
         if kind == "worker":
             self._kill_a_worker(random)
@@ -137,18 +140,23 @@ class Storm:
             if wait:
                 self._zygote.wait_until_ready(fresh)
 
-    def _doze(self, load: Load) -> None:
+    def _doze(self) -> None:
         """No process was heard of for so long that its calls count as orphans; then all go on as if nothing were."""
         from trust.calls import sweep
 
         for gateway in self._gateways:
             gateway.send(signal.SIGSTOP)
         try:
-            self._books.asleep.update(open_calls())
             self.orphans += sweep()
+            self._hold(HELD_BY_OTHERS_NANO)
         finally:
             for gateway in self._gateways:
                 gateway.send(signal.SIGCONT)
+
+    def _hold(self, nano: int) -> None:
+        """Calls elsewhere hold so much more of every budget. Whatever is given back twice would be theirs."""
+        statement = "UPDATE accounts_budget SET held = greatest(held + %s, 0)"
+        self._context.ground.execute(statement, [nano])
 
     def _kill_a_worker(self, random: Random) -> None:
         from trust.calls import LATER
@@ -176,11 +184,3 @@ class Storm:
         with psycopg.connect(self._context.ground.owner_url) as other:
             other.execute("SELECT FROM accounts_budget FOR UPDATE")
             yield
-
-
-def open_calls() -> list:
-    from django.db import connection
-
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT id FROM gateway_invocation WHERE state = 'started'")
-        return [row[0] for row in cursor.fetchall()]

@@ -282,7 +282,7 @@ class Gateway:
         call.hold_nano, call.held_tokens = hold_nano, held_tokens
 
     async def settle(self, call: Call, settle: Settle) -> None:
-        """Durable when it returns. Raises MoneyUnavailable, and then the orphan rule ends the call.
+        """Durable when it returns. Raises MoneyUnavailable, and then the orphan rule ends the call, or has ended it.
 
         Goes on to its end when whoever waits for it is cancelled.
         """
@@ -293,9 +293,11 @@ class Gateway:
             raise _withheld() from error
         ending.add_done_callback(partial(self._ended, call, settle))
         try:
-            await asyncio.shield(ending)
+            was_open = await asyncio.shield(ending)
         except errors.MoneyUnavailable:
             raise _withheld() from None
+        if not was_open:  # its receipt says something else than this answer would
+            raise _withheld()
 
     def _ended(self, call: Call, settle: Settle, ending: asyncio.Future[bool]) -> None:
         if ending.cancelled() or ending.exception() is not None:

@@ -686,6 +686,32 @@ def test_a_settlement_that_cannot_be_made_is_503_said_in_the_log_and_left_to_the
     assert (record.output_tokens, record.cost_nano) == (20, 30_000)
 
 
+def test_an_answer_is_withheld_when_the_orphan_rule_has_ended_its_call(world, upstream):
+    """As in a process that was stopped for minutes: its receipt says by now that nothing was delivered."""
+
+    async def scenario(app):
+        released = asyncio.Event()
+
+        async def hang(request):
+            while not released.is_set():
+                await asyncio.sleep(0.01)
+            return web.json_response({"label": "ok"})
+
+        upstream.behave = hang
+        call = asyncio.create_task(world.invoke()(app))
+        await until(lambda: upstream.seen)
+        with psycopg.connect(world.database, autocommit=True) as owner:
+            owner.execute("UPDATE gateway_invocation SET beat_at = now() - interval '1 hour' WHERE state = 'started'")
+        assert await sync_to_async(settle_orphans)() == 1
+        released.set()
+        return await call
+
+    answer = world.run(scenario)
+    assert (answer.status, answer.code, answer.answered["retry-after"]) == (503, "ledger_unavailable", "5")
+    assert "x-cost-usd" not in answer.answered
+    assert world.rules == ["orphan_void"]
+
+
 def test_without_redis_each_process_allows_its_share(world, settings):
     settings.REDIS_URL, settings.LIMITER_PROCESSES, settings.API_RATE_PER_MINUTE = "redis://127.0.0.1:1/0", 10, 20
 
