@@ -28,8 +28,8 @@ ARGUMENTS = {
     "embeddings": frozenset({"dimensions", "encoding_format", "input", "model", "user"}),
 }
 MESSAGE_ARGUMENTS = frozenset({
-    "max_tokens", "messages", "metadata", "model", "stop_sequences", "stream", "system", "temperature", "thinking",
-    "tool_choice", "tools", "top_k", "top_p",
+    "max_tokens", "messages", "metadata", "model", "service_tier", "stop_sequences", "stream", "system", "thinking",
+    "tool_choice", "tools",
 })
 # fmt: on
 METHODS = {"/v1/chat/completions": "chat.completions", "/v1/completions": "completions", "/v1/embeddings": "embeddings"}

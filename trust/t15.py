@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
-import psutil
 
 from trust.ground import Ground, Web
 from trust.harness import Context, Result
@@ -218,8 +219,8 @@ class Watch:
     """How much a process has grown at most, looked at all the time."""
 
     def __init__(self, web: Web) -> None:
-        self._process = psutil.Process(web.process.pid)
-        self._before = self._process.memory_info().rss
+        self._statm = Path(f"/proc/{web.process.pid}/statm")
+        self._before = self._resident_bytes()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self.grown = 0
@@ -235,9 +236,12 @@ class Watch:
     def _look(self) -> None:
         while not self._ended.wait(0.01):
             try:
-                self.grown = max(self.grown, self._process.memory_info().rss - self._before)
-            except psutil.Error:
-                return
+                self.grown = max(self.grown, self._resident_bytes() - self._before)
+            except OSError:
+                return  # it has ended, which is noticed elsewhere
+
+    def _resident_bytes(self) -> int:
+        return int(self._statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 # --- Judgement ---

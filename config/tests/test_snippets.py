@@ -5,10 +5,11 @@ import inspect
 import json
 import shlex
 
+import anthropic
 import openai
 import pytest
 
-from config.snippets import ARGUMENTS, call_tabs, key_tabs, request_tabs
+from config.snippets import ARGUMENTS, MESSAGE_ARGUMENTS, call_tabs, key_tabs, request_tabs
 
 SITE = "https://models.example.org"
 AWKWARD = {"text": 'it\'s "quoted"', "options": {"top": 3, "strict": True, "none": None, "tags": ["a", "b"]}}
@@ -75,6 +76,23 @@ def test_arguments_are_those_that_the_sdk_takes(method):
     for name in method.split("."):
         create = getattr(create, name)
     assert set(inspect.signature(create.create).parameters) >= ARGUMENTS[method]
+
+
+def test_a_message_is_sent_with_the_package_for_messages():
+    body = {"model": "a/b", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "novel": 1}
+    shell, python, node = request_tabs(SITE, "/v1/messages", body)
+    assert f"{SITE}/v1/messages" in shell["source"]
+    compile(python["source"], "snippet", "exec")
+    assert f'Anthropic(base_url="{SITE}", ' in python["source"]
+    assert "max_tokens=9" in python["source"]
+    assert 'extra_body={"novel": 1}' in python["source"]
+    assert 'from "@anthropic-ai/sdk"' in node["source"]
+    assert set(inspect.signature(anthropic.Anthropic(api_key="x").messages.create).parameters) >= MESSAGE_ARGUMENTS
+
+
+def test_a_streamed_message_is_shown_as_a_plain_request():
+    for tab in request_tabs(SITE, "/v1/messages", {"model": "a/b", "messages": [], "max_tokens": 9, "stream": True}):
+        assert "nthropic" not in tab["source"]
 
 
 def test_the_lines_for_a_new_key_carry_it():

@@ -30,6 +30,7 @@ from common.limiter import Decision, headers_of
 from common.limits import bucket_of_network
 from common.policy import require_own_organization
 from common.problems import (
+    ANTHROPIC_PATHS,
     CONTENT_TYPE,
     BadRequestProblem,
     InternalError,
@@ -389,6 +390,8 @@ class Exchange:
 
     def _own_headers(self) -> dict[str, str]:
         own = {"x-request-id": self._request_id, "x-content-type-options": "nosniff"}
+        if self._path in ANTHROPIC_PATHS:  # whose clients look for it under this name
+            own["request-id"] = self._request_id
         return own | (headers_of(self._rates) if self._rates else {})
 
     async def _counted(self, problem: Problem) -> Problem:
