@@ -55,7 +55,7 @@ def send_webhook(
 
     kind: such as `prediction.succeeded`.  subject: the public id of what it is about.  data: what the event says of it,
     small; it is sealed at once and erased when the delivery has ended.  at: when it happened.  dedupe_key: a second
-    event with the same key is not written, the first is returned.
+    event with the same key is not written, the first is returned.  Raises OutboundRefused for what is no address.
     """
     receiver, _ = WebhookReceiver.objects.get_or_create(organization_id=organization_id, origin=origin_of(url)[:300])
     made = WebhookDelivery(id=uuid7(), organization_id=organization_id, receiver=receiver, kind=kind, subject=subject)
