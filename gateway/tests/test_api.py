@@ -76,6 +76,31 @@ def test_a_secret_is_kept_on_the_same_origin_and_forgotten_on_another(client, ai
     assert put(client, ai_model, url="https://elsewhere.example.org/other").json()["has_secret"] is False
 
 
+@pytest.mark.parametrize(
+    ("url", "is_kept"),
+    [
+        ("https://MODELS.example.org:443/predict?x=1", True),
+        ("https://models.example.org./predict", True),
+        ("https://models.example.org:8443/predict", False),
+        ("https://models.example.org.elsewhere.example/predict", False),
+        ("https://xn--mdels-jua.example.org/predict", False),
+    ],
+)
+def test_the_origin_is_what_counts_and_not_its_spelling(client, ai_model, url, is_kept):
+    put(client, ai_model, secret="s3cret")
+    assert put(client, ai_model, url=url).json()["has_secret"] is is_kept
+    endpoint = Endpoint.objects.get()
+    if is_kept:
+        context = f"gateway_endpoint:{endpoint.id}:secret:https://models.example.org:443"
+        assert open_sealed(endpoint.sealed_secret, context) == b"s3cret"
+
+
+@pytest.mark.parametrize(("protocol", "header"), [("anthropic", "x-api-key"), ("openai", "Authorization")])
+def test_a_protocol_has_its_usual_header_for_the_secret(client, ai_model, protocol, header):
+    assert put(client, ai_model, protocol=protocol, secret="s3cret").json()["auth_header"] == header
+    assert put(client, ai_model, protocol=protocol, auth_header="X-Own").json()["auth_header"] == "X-Own"
+
+
 def test_an_empty_secret_removes_it(client, ai_model):
     put(client, ai_model, secret="s3cret")
     assert put(client, ai_model, secret="").json()["has_secret"] is False
@@ -106,6 +131,7 @@ def test_an_address_that_calls_never_go_to_is_refused_when_it_is_set(client, ai_
         ({"protocol": "grpc"}, "/protocol"),
         ({"timeout_seconds": 601}, "/timeout_seconds"),
         ({"auth_header": "Host"}, "/auth_header"),
+        ({"auth_header": "Anthropic-Version"}, "/auth_header"),
         ({"auth_header": "X-Agorai-Signature"}, "/auth_header"),
         ({"auth_header": "X\r\nY"}, "/auth_header"),
         ({"secret": "a\r\nb"}, "/secret"),
