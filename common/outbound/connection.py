@@ -35,12 +35,7 @@ PIECE_BYTES = 512 * 1024  # larger bodies are sent in pieces, and others may sen
 NOT_HTTP = "The answer is not proper HTTP or ends too early."
 HUNG_UP = "The server hung up without an answer."
 
-# fmt: off
-_READ_HEADERS = frozenset((
-    b"content-language", b"content-type", b"openai-model", b"openai-processing-ms", b"openai-version", b"retry-after",
-    b"retry-after-ms", b"x-request-id",
-))
-# fmt: on
+_READ_HEADERS = frozenset((b"content-type", b"retry-after"))  # and none is passed on
 
 
 @dataclass(frozen=True, slots=True)
