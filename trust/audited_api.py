@@ -34,6 +34,7 @@ def walk(deeds: Deeds, partner: Any) -> None:
     _organizations(deeds)
     _keys(deeds, partner)
     _models(deeds)
+    _deployments(deeds)
 
 
 def _sign_in(deeds: Deeds) -> None:
@@ -158,6 +159,16 @@ def _models(deeds: Deeds) -> None:
     publisher.api.put(f"/api/models/{ref}/endpoint", body)  # of the new version
     for step, act in (("submit", "submitted"), ("publish", "published"), ("deprecate", "deprecated")):
         deeds.api(publisher, "POST", f"api:model-{step}", ref, body={}, act=f"model.{act}", says="before after")
+
+
+def _deployments(deeds: Deeds) -> None:
+    person, ai_model = deeds.person(), world.make_model(deeds.context.ground)
+    body: dict[str, Any] = {"name": "support", "model_id": ai_model.public_id}
+    made = deeds.api(person, "POST", "api:deployments", body=body, act="deployment.created", says="after").json
+    id = _uuid(made["id"])
+    body = {"status": "paused", "spend_limit": {"amount": "5.00"}}
+    deeds.api(person, "PATCH", "api:deployment", id, body=body, act="deployment.changed", says="before after")
+    deeds.api(person, "DELETE", "api:deployment", id, act="deployment.deleted", says="before")
 
 
 def _uuid(text: str) -> Any:

@@ -106,6 +106,11 @@ def _limit(asked: Asked) -> dict[str, Any]:
     return {"spend_limit": {"amount": "5.00", "currency": "USD", "window": "day"}}
 
 
+def _deployment(asked: Asked) -> dict[str, Any]:
+    """Of the model that everybody sees."""
+    return {"name": new_name(), "model_id": asked.town.ours.models["published"].public_id}
+
+
 def _to(role: str) -> Body:
     return lambda asked: {"role": role}
 
@@ -188,6 +193,11 @@ API: Mapping[tuple[str, str], Sequence[Deed]] = {
     ("api:model-endpoint", "PUT"): (
         Deed(lambda asked: {"url": asked.house.ground.upstream.url, "protocol": "json"}, "models.publish"),
     ),
+    ("api:deployments", "POST"): (Deed(_deployment, "deployments.change", done(201)),),
+    ("api:deployment", "PATCH"): (
+        Deed(lambda asked: {"status": "paused", "rate_limit": 60, **_limit(asked)}, "deployments.change"),
+    ),
+    ("api:deployment", "DELETE"): (Deed(right="deployments.change", done=GONE),),
     # What the gateway answers itself.
     ("api:model-invoke", "POST"): (Deed(lambda asked: {"text": "x"}, "models.call"),),
     ("api:v1-chat-completions", "POST"): (
@@ -196,6 +206,10 @@ API: Mapping[tuple[str, str], Sequence[Deed]] = {
     ("api:v1-completions", "POST"): (
         Deed(lambda asked: {"model": "house/nothing", "prompt": "x"}, "models.call", done(404)),
     ),
+    ("api:v1-predictions", "POST"): (
+        Deed(lambda asked: {"model": "house/nothing", "input": {}}, "models.call", done(404)),
+    ),
+    ("api:v1-prediction-cancel", "POST"): (Deed(done=done(200, STATE)),),
     ("api:v1-embeddings", "POST"): (
         Deed(lambda asked: {"model": "house/nothing", "input": "x"}, "models.call", done(404)),
     ),

@@ -25,7 +25,7 @@ from common.clock import now
 from common.policy import ORGANIZATION_HEADER, SESSION_ORGANIZATION
 from config.staff import GROUPS, permissions_of
 from gateway import services as gateway
-from gateway.tests.factories import make_call
+from gateway.tests.factories import make_call, make_prediction
 from marketplace import services as marketplace
 from trust import world
 from trust.ground import Ground
@@ -133,6 +133,8 @@ class House:
     chat: Any = None  # a published one that is called under /v1
     invitation: Any = None
     call: Any = None
+    prediction: Any = None  # made by the owner's key
+    deployment: Any = None
     passkey: Any = None
 
     def mark(self) -> str:
@@ -159,6 +161,13 @@ class House:
         if is_listed:
             self.chat = self._model("published", protocol="openai")
             self.call = make_call(self.models["published"], organization=self.organization, user=owner)
+            key = self.keys["owner"]
+            self.prediction = make_prediction(
+                make_call(self.models["published"], organization=self.organization, user=owner, api_key=key)
+            )
+        self.deployment = gateway.create_deployment(
+            organization=self.organization, name=f"x-{self.mark()}", ai_model_id=self.models["draft"].pk
+        )
         self.passkey = Authenticator.objects.create(
             id=PASSKEY + len(self.people),
             user=self.members["owner"].user,

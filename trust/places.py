@@ -62,7 +62,7 @@ class Place:
     @property
     def is_gateways(self) -> bool:
         """Answered before Django is asked, or by asking the running gateway."""
-        return self.pattern in KINDS or self.name in ("api:model-invoke", "playground")
+        return self.pattern in KINDS or self.name in ("api:model-invoke", "api:v1-predictions", "playground")
 
     @property
     def is_admins(self) -> bool:
@@ -155,6 +155,12 @@ def _things(pattern: str, house: House, caller: Caller) -> Iterator[Thing]:
             key, maker = house.keys[role], house.people[role].user
             names = {"<key:id>": key.public_id}
             yield Thing("key", house, key, names, _missing(names, "key"), maker)
+    elif "<dep:" in pattern:
+        names = {"<dep:id>": house.deployment.public_id}
+        yield Thing("deployment", house, house.deployment, names, _missing(names, "dep"))
+    elif "<pred:" in pattern and house.prediction is not None:
+        names = {"<pred:id>": house.prediction.public_id}
+        yield Thing("prediction", house, house.prediction, names, _missing(names, "pred"))
     elif "<req:" in pattern and house.call is not None:
         names = {"<req:id>": house.call.public_id}
         yield Thing("call", house, house.call, names, _missing(names, "req"))

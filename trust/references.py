@@ -13,7 +13,12 @@ from common.policy import ORGANIZATION_HEADER
 from trust.people import Caller, Town
 
 #: Addresses of the API that everybody has, where an organization is named by the header.
-BY_HEADER = ("/api/auth/me", "/api/keys", "/api/limits", "/api/requests", "/api/analytics/usage", "/api/audit-events")
+# fmt: off
+BY_HEADER = (
+    "/api/auth/me", "/api/keys", "/api/limits", "/api/requests", "/api/deployments", "/api/analytics/usage",
+    "/api/audit-events", "/api/webhooks/secret", "/v1/predictions",
+)
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,9 @@ def references(town: Town) -> Iterator[Reference]:
         own = caller.organization.public_id
         member = house.members["member"]
         yield from _both(caller, "POST", "/api/keys", draft, "mdl", {"name": "x", "allowed_models": ["{}"]})
+        named = {"name": "x", "model_id": house.models["published"].public_id}
+        yield from _both(caller, "POST", "/api/deployments", draft, "mdl", {**named, "model_id": "{}"})
+        yield from _both(caller, "POST", "/api/deployments", draft, "mdl", {**named, "fallback_model_id": "{}"})
         yield from _both(
             caller, "POST", f"/api/organizations/{own}/transfer", member.public_id, "mbr", {"member_id": "{}"}
         )

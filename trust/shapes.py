@@ -26,6 +26,7 @@ INSIDE: Mapping[str, frozenset[str]] = {
     "price": frozenset({"id", *RATES}),
     "rule": frozenset({"code", "text"}),
     "spend_limit": frozenset({"amount", "currency", "window"}),
+    "deployment": frozenset({"id", "name"}),
 }
 #: Beneath these is what publishers wrote themselves: JSON Schemas; and what the audit log says of each act.
 FREE = ("input", "output", "before", "after")

@@ -55,8 +55,13 @@ SABOTAGES = (
     Sabotage(
         "a neighbour that was refused takes room",
         BATCH,
-        "          IF blocker IS NULL THEN\n            room := jsonb_set",
-        "          IF true THEN\n            room := jsonb_set",
+        "          IF blocker IS NULL THEN\n"
+        "            room := jsonb_set(room, ARRAY[r_budget[j]::text],\n"
+        "                              to_jsonb((room ->> r_budget[j]::text)::bigint - one.hold));\n"
+        "          ELSE\n",
+        "          room := jsonb_set(room, ARRAY[r_budget[j]::text],\n"
+        "                            to_jsonb((room ->> r_budget[j]::text)::bigint - one.hold));\n"
+        "          IF blocker IS NOT NULL THEN\n",
     ),
     Sabotage(
         "what a batch frees is not counted as free",
@@ -240,24 +245,27 @@ class City:
         from django.db import connection
 
         from accounts.models import Budget
+        from accounts.services import current_budgets
+        from common.ids import uuid7
         from gateway.services.calls import move
 
         if self.offset:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT set_config('agorai.clock_offset', %s, false)", [self.offset])
+        current_budgets(self.subjects)
+        self.remember()
         for _ in range(30):
             reserve, _ = self.ask(context.random)
             budgets = Budget.objects.in_bulk(reserve.budget_ids)
             tightest = min(budgets.values(), key=lambda one: one.left)
             beyond = reserve._replace(hold_nano=tightest.left + 1)
-            refused_by = move(reserves=[beyond]).refused.get(0)
+            fitting = [reserve._replace(id=uuid7(), hold_nano=tightest.left)] if tightest.left else []
+            refused = move(reserves=[beyond, *fitting]).refused
             context.expect(
-                refused_by is not None and budgets[refused_by].left == tightest.left,
-                f"a call beyond a limit by one unit is refused by {refused_by}, not by {tightest.pk}",
+                0 in refused and budgets[refused[0]].left == tightest.left,
+                f"a call beyond a limit by one unit is refused by {refused.get(0)}, not by {tightest.pk}",
             )
-            if tightest.left:
-                fitting = reserve._replace(hold_nano=tightest.left)
-                context.expect(not move(reserves=[fitting]).refused, "a call that fits every budget is refused")
+            context.expect(1 not in refused, "a call that fits every budget is refused, behind one that did not")
 
 
 # --- Workers ----------------------------------------------------------------------------------------------------------

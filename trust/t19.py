@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from random import Random
+from typing import Any
 
 from trust.ground import Web
 from trust.harness import Context, Result
@@ -22,6 +23,7 @@ from trust.registry import Sabotage
 
 PROCESSES, CALLS, SPOOFS = 3, 100, 20
 LIMIT, SHARED_LIMIT = 10, 15  # a minute: of a key or a network, and of an organization
+NAMED_LIMIT, DEPLOYMENT = 7, "support"  # of the calls by a deployment's name
 TRIES = 3  # of a burst that took so long that it proves nothing
 DAY_US = 86_400_000_000
 PATIENT = "socket_timeout=20"  # this process may be kept waiting, and shall not count by itself
@@ -71,6 +73,12 @@ SABOTAGES = (
         'Bucket(f"organization:{organization_id}", limit * 10, name="organization")',
     ),
     Sabotage(
+        "a deployment's limit is not looked at",
+        "gateway/hotpath/app.py",
+        "        if deployed is not None and deployed.buckets:\n",
+        "        if False:\n",
+    ),
+    Sabotage(
         "a clock set back locks out",
         "common/limiter.py",
         "  due = math.min(math.max(due, now), now + room)\n",
@@ -90,7 +98,9 @@ def run(context: Context) -> Result:
     }
     webs = ground.start_webs(PROCESSES, **limits)
     behind_proxy = ground.start_web(**limits, TRUSTED_PROXIES="1")
-    path = f"/api/models/{world.make_model(ground).public_id}/invoke"
+    ai_model = world.make_model(ground)
+    path = f"/api/models/{ai_model.public_id}/invoke"
+    named = Request("POST", f"/api/models/{DEPLOYMENT}/invoke", {"text": "x"})
     call, read = Request("POST", path, {"text": "x"}), Request("GET", "/api/models")
     pace = Pace()
     with ThreadPoolExecutor(1) as aside:
@@ -103,6 +113,9 @@ def run(context: Context) -> Result:
             shared = trial.random.choice([call, read])
             what = "requests with two keys of an organization"
             _exactly(context, pace, webs, what, shared, keys=2, limit=SHARED_LIMIT)
+            if trial.number % 2 == 0:
+                what = "calls by a deployment's name with two keys"
+                _exactly(context, pace, webs, what, named, keys=2, limit=NAMED_LIMIT, deployed=ai_model.pk)
             edge.result()  # what follows clears the buckets
             for where in ("/api/auth/login", "/accounts/login/"):
                 _spoof(context, pace, webs, where, trial.random, proxies=0)
@@ -131,15 +144,29 @@ class Pace:
 
 
 def _exactly(
-    context: Context, pace: Pace, webs: list[Web], what: str, request: Request, *, keys: int, limit: int
+    context: Context,
+    pace: Pace,
+    webs: list[Web],
+    what: str,
+    request: Request,
+    *,
+    keys: int,
+    limit: int,
+    deployed: Any = None,
 ) -> None:
-    """A hundred at once, over all processes, with fresh keys of a fresh organization."""
+    """A hundred at once, over all processes, with fresh keys of a fresh organization. deployed: the model that it calls
+    by a name of its own, which has the limit."""
+    from gateway.services import create_deployment
     from trust import world
 
     step_seconds = 60 / limit  # after which one more is admitted, rightly
     for _ in range(TRIES):
         user = world.make_person()
         secrets = [world.make_key(user, rate_limit=LIMIT)[1] for _ in range(keys)]
+        if deployed is not None:
+            create_deployment(
+                organization=user.personal_organization, name=DEPLOYMENT, ai_model_id=deployed, rate_limit=limit
+            )
         calls = [
             Request(request.method, webs[number % len(webs)].url + request.url, request.body, secrets[number % keys])
             for number in range(CALLS)

@@ -1,4 +1,5 @@
 """A key that was revoked, has expired, was replaced or narrowed is refused within a second by each of four processes.
+So is a call by the name of a deployment that was paused or deleted.
 
 A trial is one credential in constant use, and one change that ends or narrows it. The clock of the database is forty
 minutes ahead of the machine's, so whoever asks the wrong clock is found out.
@@ -16,6 +17,7 @@ from typing import Any
 
 import aiohttp
 
+from common.ids import uuid7
 from trust.ground import Ground, Web
 from trust.harness import Context, Result
 from trust.http import Request, open_session, send
@@ -34,7 +36,7 @@ SABOTAGES = (
     ),
     Sabotage(
         "expiry by the machine's clock",
-        "gateway/hotpath/snapshot.py",
+        "gateway/hotpath/callers.py",
         "extract(epoch FROM k.expires_at - clock_now())",
         "extract(epoch FROM k.expires_at - now())",
     ),
@@ -46,9 +48,15 @@ SABOTAGES = (
     ),
     Sabotage(
         "the owner is not looked at",
-        "gateway/hotpath/snapshot.py",
+        "gateway/hotpath/callers.py",
         "       NOT u.is_active OR o.closed_at IS NOT NULL",
         "       o.closed_at IS NOT NULL",
+    ),
+    Sabotage(
+        "a paused deployment is called",
+        "gateway/hotpath/deployments.py",
+        "    if not deployed.is_active:\n",
+        "    if False:\n",
     ),
     Sabotage(
         "a revoked key on the API's way",
@@ -78,6 +86,7 @@ class Case:
     credential: str
     change: Callable[[], Any]
     gateway_alone: bool = False  # the change does not concern the rest of the API
+    model: str = ""  # what is called instead of the model of all others
     changed: float | None = None
     ends_at: datetime | None = None  # by the database's clock, when it ends by itself
     uses: list[Use] = field(default_factory=list)
@@ -121,9 +130,15 @@ def _case(kind: str, other_model_id: Any) -> Case:
         key, secret = world.make_key(user, organization=organization)
     else:
         key, secret = world.make_key(user)
-    case = Case(kind, secret, lambda: None, gateway_alone=kind in ("scope taken", "other models"))
+    is_deployments = kind.startswith("deployment")
+    case = Case(kind, secret, lambda: None, gateway_alone=is_deployments or kind in ("scope taken", "other models"))
+    if is_deployments:
+        case.model = f"trust-{uuid7().hex}"
     make = CHANGES[kind]
-    case.change = make(key, other_model_id) if kind == "other models" else make(key, case)
+    if is_deployments:
+        case.change = make(key, case, other_model_id)
+    else:
+        case.change = make(key, other_model_id) if kind == "other models" else make(key, case)
     return case
 
 
@@ -189,6 +204,28 @@ def _close_organization(key: Any, case: Case) -> Callable[[], Any]:
     return lambda: type(key.organization).objects.filter(pk=key.organization_id).update(closed_at=ClockNow())
 
 
+def _deployment(change: Callable[[Any], Any]) -> Callable[[Any, Case, Any], Callable[[], Any]]:
+    def make(key: Any, case: Case, model_id: Any) -> Callable[[], Any]:
+        from gateway import services
+
+        made = services.create_deployment(organization=key.organization, name=case.model, ai_model_id=model_id)
+        return lambda: change(made)
+
+    return make
+
+
+def _pause(deployment: Any) -> None:
+    from gateway import services
+
+    services.change_deployment(deployment=deployment, changes={"status": "paused"})
+
+
+def _delete(deployment: Any) -> None:
+    from gateway import services
+
+    services.delete_deployment(deployment=deployment)
+
+
 def _log_out(user: Any, refresh: str) -> Callable[[], Any]:
     from accounts import services
 
@@ -201,7 +238,7 @@ def _change_password(user: Any, refresh: str) -> Callable[[], Any]:
     return lambda: services.change_password(user=user, password="another correct horse 77")
 
 
-CHANGES: dict[str, Callable[[Any, Any], Callable[[], Any]]] = {
+CHANGES: dict[str, Callable[..., Callable[[], Any]]] = {
     "revoked": _revoke,
     "expired": _expire,
     "rotated": _rotate,
@@ -212,6 +249,8 @@ CHANGES: dict[str, Callable[[Any, Any], Callable[[], Any]]] = {
     "owner disabled": _disable_owner,
     "member removed": _remove_member,
     "organization closed": _close_organization,
+    "deployment paused": _deployment(_pause),
+    "deployment deleted": _deployment(_delete),
     "logged out": _log_out,
     "password changed": _change_password,
 }
@@ -264,12 +303,13 @@ async def _use(
     while not ended.is_set():
         is_gateway = case.gateway_alone or turn % 5 != 4
         if is_gateway:
-            request = Request("POST", f"{url}/api/models/{model}/invoke", {"text": "x"}, case.credential)
+            called = case.model or model
+            request = Request("POST", f"{url}/api/models/{called}/invoke", {"text": "x"}, case.credential)
         else:
             request = Request("GET", f"{url}/api/auth/me", None, case.credential)
         sent = time.monotonic()
         answer = await send(session, request)
-        if answer.status not in (200, 401, 403):
+        if answer.status not in ((200, 404, 409) if case.model else (200, 401, 403)):
             raise RuntimeError(f"A process answers {answer}")
         case.uses.append(Use(number, sent, time.monotonic(), answer.status == 200, is_gateway))
         turn += 1
