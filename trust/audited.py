@@ -44,6 +44,8 @@ EXCUSED = {
     "POST api:v1-chat-completions": CALL,
     "POST api:v1-completions": CALL,
     "POST api:v1-embeddings": CALL,
+    "POST api:v1-predictions": CALL,
+    "POST api:v1-prediction-cancel": "the end of a call that one made oneself, which its receipt tells",
     "POST api:v1-messages": CALL,
     "POST playground": CALL,
     "POST api:usage-confirmations": "a row of its own, signed by the publisher, which changes nothing but an orphan",

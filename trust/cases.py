@@ -237,6 +237,8 @@ def sees(place: Place, method: str, caller: Caller, thing: Thing) -> bool:
             return is_of_house and (caller.scopes is None or "analytics:read" in caller.scopes)
         case "passkey":
             return caller.is_person and caller.user == thing.object.user
+        case "prediction":
+            return is_of_house and caller.is_person and caller.user == thing.object.user
     return is_of_house
 
 

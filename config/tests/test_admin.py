@@ -25,13 +25,14 @@ from apikeys.tests.factories import make_key
 from billing.models import UsageEvent
 from common.ids import encode, uuid7
 from common.staff import CEILING
-from gateway.models import Deployment, Endpoint, Invocation, SweepMark, UsageConfirmation
+from gateway.models import Deployment, Endpoint, Invocation, Prediction, SweepMark, UsageConfirmation
 from gateway.services import create_deployment, settle_orphans
-from gateway.tests.factories import make_call, make_endpoint
+from gateway.tests.factories import make_call, make_endpoint, make_prediction
 from marketplace.models import AIModel, ModelVersion, Price
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model
-from notifications.models import Message
+from notifications.models import Message, WebhookDelivery, WebhookReceiver, WebhookSecret
+from notifications.services import send_webhook
 from notifications.tests.factories import make_message
 from observability.models import AuditEvent, IdempotencyKey, RequestLog
 from observability.services import record
@@ -104,6 +105,20 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
                 received_at=timezone.now(),
             ),
             Message: make_message(payload={"code": "K7RT2M"}),
+            Prediction: make_prediction(call),
+            WebhookDelivery: (
+                delivery := send_webhook(
+                    organization_id=organization.pk,
+                    url="https://hooks.example.org/K7RT2M",
+                    kind="prediction.succeeded",
+                    subject=encode("pred", call.pk),
+                    data={"code": "K7RT2M"},
+                    at=timezone.now(),
+                    dedupe_key=str(call.pk),
+                )
+            ),
+            WebhookReceiver: delivery.receiver,
+            WebhookSecret: WebhookSecret.objects.create(organization=organization, sealed=b"K7RT2M"),
             AuditEvent: AuditEvent.objects.get(pk=record("tests.looked", target=key)),
             RequestLog: RequestLog.objects.create(
                 id=uuid7(), at=timezone.now(), actor_user_id=user.pk, method="GET", route="api:models", status=200, ms=4

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+from common import clock
 from common.ids import uuid7
-from gateway.models import Endpoint, Invocation, Rule
+from gateway.models import Endpoint, Invocation, Prediction, Rule
 from gateway.services.calls import Reserve, Settle, move
+from gateway.services.prediction_content import seal_content
 from marketplace.models import AIModel
 
 
@@ -57,3 +60,31 @@ def make_call(
         }
         move(settles=[Settle(id=reserve.id, cost_nano=cost, **fields)])
     return Invocation.objects.get(pk=reserve.id)
+
+
+def make_prediction(call: Invocation) -> Prediction:
+    """Of a call that succeeded a moment ago."""
+    at = clock.now()
+    prediction = Prediction(
+        id=call.pk,
+        organization_id=call.organization_id,
+        user_id=call.user_id,
+        api_key_id=call.api_key_id,
+        ai_model_id=call.ai_model_id,
+        version_id=call.version_id,
+        price_id=call.price_id,
+        kind=call.kind,
+        mode=call.mode,
+        hold_nano=call.hold_nano,
+        cost_nano=call.cost_nano,
+        status=Prediction.Status.SUCCEEDED,
+        created_at=at,
+        started_at=at,
+        completed_at=at,
+        deadline_at=at + timedelta(hours=1),
+        expires_at=at + timedelta(hours=24),
+    )
+    prediction.sealed_input = seal_content(prediction, "sealed_input", b'{"text": "K7RT2M"}')
+    prediction.sealed_output = seal_content(prediction, "sealed_output", b'{"label": "K7RT2M"}')
+    prediction.save(force_insert=True)
+    return prediction
