@@ -1,43 +1,42 @@
 """Calls under load while something is killed: a market to call in, an endpoint that keeps books of its own, callers
-that remember what they were answered, and the judgement of all three. To be imported inside `run`.
+that remember what they were answered. `trust.reckoning` judges all three. To be imported inside `run`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import itertools
 import json
 import os
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Self
 from uuid import UUID
 
 import aiohttp
 from aiohttp import web
-from django.db import connection
 
 from accounts.models import User
 from apikeys.services import SpendLimit
 from billing.services import ensure_account
-from common.ids import decode
+from common.ids import decode, encode
 from common.money import to_nano
 from gateway import services as gateway
+from gateway.models import Endpoint
 from gateway.tests.upstream import chunk
 from marketplace import services as marketplace
 from marketplace.models import AIModel
 from trust import world
 from trust.ground import Ground
-from trust.harness import Context
+from trust.http import Client
 
 PER_CALL_NANO = 2_000_000
 PER_TOKEN_NANO = 1_000
 INPUT_TOKENS, MAX_OUTPUT_TOKENS = 7, 40
 KEYS, CALLERS = 4, 16
-LATER = "16 minutes"  # than now: whatever has not been heard of since is an orphan
 CALL_SECONDS = 60
 KINDS = ("unary", "stream", "json")
 OBJECT = {"type": "object"}
@@ -52,6 +51,16 @@ class Market:
     per_call: AIModel
     per_token: AIModel
     keys: list[str]
+
+    def confirm(self, url: str, id: UUID, finished: Finished) -> int:
+        """Say, signed as the publisher, what a call used. Returns the status of the answer."""
+        ai_model = self.per_token if finished.input_tokens else self.per_call
+        key = gateway.signing_key_of(Endpoint.objects.get(version=ai_model.current_version))
+        tokens = {"input_tokens": finished.input_tokens, "output_tokens": finished.output_tokens}
+        raw = json.dumps({"request_id": encode("req", id), **tokens}).encode()
+        signed = b"%d.%b.%b" % (at := int(time.time()), encode("req", id).encode(), raw)
+        signature = f"t={at},v1={hmac.digest(key, signed, 'sha256').hex()}"
+        return Client(url)("POST", "/api/usage-confirmations", raw=raw, X_Agorai_Signature=signature).status
 
     @classmethod
     def open(cls, ground: Ground, *, credit_nano: int = 10**12) -> Market:
@@ -99,19 +108,29 @@ def _make_model(ground: Ground, publisher: User, name: str, protocol: str, terms
     return ai_model
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What an endpoint knows of an answer that it finished."""
+
+    input_tokens: int
+    output_tokens: int
+    cost_nano: int
+
+
 # --- The endpoint -----------------------------------------------------------------------------------------------------
 
 
 class Confirming:
     """An endpoint that writes each answer which it finished to the disk, before the last of it leaves.
 
-    `finished`: by call, what it costs. How long it takes and how much it says follows from the call's id.
+    `finished`: by call. How long it takes and how much it says follows from the call's id.
     """
 
     def __init__(self, ground: Ground, *, slowest_seconds: float = 0.08) -> None:
         self._file = os.open(ground.directory / "confirmed.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._slowest = slowest_seconds
-        self.finished: dict[UUID, int] = {}
+        self.finished: dict[UUID, Finished] = {}
+        self.confirmed: set[UUID] = set()
         self.asked: list[UUID] = []
         ground.upstream.behave = self
 
@@ -125,13 +144,13 @@ class Confirming:
         seconds, output = self._slowest * chance / 0xFFFF, 1 + chance % MAX_OUTPUT_TOKENS
         if not request.path.endswith("/chat/completions"):
             await asyncio.sleep(seconds)
-            self._confirm(id, PER_CALL_NANO)
+            self._finish(id, Finished(0, 0, PER_CALL_NANO))
             return web.json_response({"label": "ok"})
-        cost = (INPUT_TOKENS + output) * PER_TOKEN_NANO
+        finished = Finished(INPUT_TOKENS, output, (INPUT_TOKENS + output) * PER_TOKEN_NANO)
         usage = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": output}
         if (await request.json()).get("stream") is not True:
             await asyncio.sleep(seconds)
-            self._confirm(id, cost)
+            self._finish(id, finished)
             message = {"role": "assistant", "content": "hello"}
             return web.json_response({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -139,14 +158,14 @@ class Confirming:
         for _ in range(4):
             await response.write(_event(chunk("ab")))
             await asyncio.sleep(seconds / 4)
-        self._confirm(id, cost)
+        self._finish(id, finished)
         await response.write(_event(chunk(finish="stop", usage=usage)) + b"data: [DONE]\n\n")
         return response
 
-    def _confirm(self, id: UUID, cost: int) -> None:
-        os.write(self._file, json.dumps({"call": str(id), "cost_nano": cost}).encode() + b"\n")
+    def _finish(self, id: UUID, finished: Finished) -> None:
+        os.write(self._file, json.dumps({"call": str(id), **asdict(finished)}).encode() + b"\n")
         os.fdatasync(self._file)
-        self.finished[id] = cost
+        self.finished[id] = finished
 
 
 def _event(data: Any) -> bytes:
@@ -293,112 +312,3 @@ def _read(kind: str, status: int, raw: bytes, cost: str | None) -> tuple[bool, s
     if "error" in last:
         return False, str(last["error"]["code"]), None
     return True, "", to_nano(Decimal(last.get("usage", {}).get("cost", 0)))
-
-
-# --- The judgement ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Row:
-    """A call as the database has it."""
-
-    state: str
-    rule: str
-    cost_nano: int
-    error_code: str
-    events: int
-
-
-@dataclass(slots=True)
-class Books:
-    """What the gateway wrote down, held against what callers and endpoint saw."""
-
-    context: Context
-    endpoint: Confirming
-    judged: int = 0  # of the calls that were made
-    answered: int = 0
-
-    def judge_answers(self, made: list[Made]) -> None:
-        """Whatever was answered since the last time is final, and charged as its caller was told."""
-        fresh, self.judged = made[self.judged :], len(made)
-        answered = [call for call in fresh if call.is_answered]
-        self.answered += len(answered)
-        rows = read_rows(call.id for call in answered if call.id is not None)
-        expect = self.context.expect
-        for call in answered:
-            row = rows.get(call.id) if call.id is not None else None
-            name = f"an answered call ({call.kind})"
-            if row is None:
-                self.context.violation(f"{name} has no row")
-                continue
-            due = self.endpoint.finished.get(call.id) if call.id is not None else None
-            expect(due is not None, f"{name} was never finished by the endpoint")
-            expect(row.state == "final", f"{name} is {row.state}")
-            expect(row.events == 1, f"{name} has {row.events} usage events of its cost")
-            told = f"was told {call.cost_nano} and is due {due}"
-            expect(row.cost_nano == due == call.cost_nano, f"{name} cost {row.cost_nano} ({row.rule}), {told}")
-        connection.close()  # or it may be killed with the others
-        for call in fresh:
-            expect(call.status < 500 or call.status in (502, 503, 504), f"a call is answered {call.status}")
-            if call.status == 503:
-                expect(call.retry_after.isdigit() and int(call.retry_after) > 0, "a 503 does not say when to try again")
-
-    def judge_rest(self, *, later: str = LATER) -> int:
-        """The sweep ends what was left behind, and the books agree. Returns how many calls that were."""
-        ended = sweep(later)
-        expect = self.context.expect
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM gateway_invocation WHERE state = 'started'")
-            (started,) = cursor.fetchone()
-            expect(not started, f"{started} calls are open {later} later")
-            cursor.execute("SELECT count(*) FROM gateway_invocation WHERE state = 'final' AND rule = ''")
-            (silent,) = cursor.fetchone()
-            expect(not silent, f"{silent} calls ended without a reason")
-            cursor.execute("SELECT count(*) FROM accounts_budget WHERE held <> 0")
-            (held,) = cursor.fetchone()
-            expect(not held, f"{held} budgets still hold something")
-            cursor.execute("SELECT coalesce(sum(cost_nano), 0) FROM gateway_invocation")
-            (cost,) = cursor.fetchone()
-            cursor.execute("SELECT coalesce(sum(cost_nano), 0) FROM billing_usageevent")
-            (metered,) = cursor.fetchone()
-            cursor.execute("SELECT coalesce(sum(spent), 0) FROM accounts_budget WHERE purpose = 'credit'")
-            (spent,) = cursor.fetchone()
-        expect(cost == metered == spent, f"calls cost {cost}, usage events {metered}, credit spent {spent}")
-        for wrong in gateway.check_books():
-            self.context.violation(wrong)
-        connection.close()
-        return ended
-
-    def judge_confirmed(self) -> None:
-        """Each call that the endpoint finished has one row, final, and is charged what is due or nothing."""
-        unpaid = 0
-        rows = read_rows(self.endpoint.finished)
-        for id, due in self.endpoint.finished.items():
-            row = rows.get(id)
-            if not self.context.expect(row is not None, "a call that the endpoint finished has no row") or row is None:
-                continue
-            right = row.cost_nano == due or (row.cost_nano == 0 and row.rule.startswith(("orphan", "not_sent")))
-            self.context.expect(right, f"a finished call costs {row.cost_nano} ({row.rule}) in place of {due}")
-            unpaid += row.cost_nano == 0
-        self.context.worst("finished", len(rows))
-        self.context.worst("finished_and_void", unpaid)
-
-
-def read_rows(ids: Iterable[UUID]) -> dict[UUID, Row]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT i.id, i.state, i.rule, i.cost_nano, i.error_code, (SELECT count(*) FROM billing_usageevent e"
-            " WHERE e.id = i.id AND e.cost_nano = i.cost_nano) FROM gateway_invocation i WHERE i.id = ANY (%s)",
-            [list(ids)],
-        )
-        return {row[0]: Row(*row[1:]) for row in cursor.fetchall()}
-
-
-def sweep(later: str = LATER) -> int:
-    """The sweep as it runs so much later. Returns how many calls it ended."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('agorai.clock_offset', %s, false)", [later])
-    try:
-        return gateway.settle_orphans()
-    finally:
-        connection.close()

@@ -4,7 +4,7 @@ A trial is a call, answered at once or as a stream, of an endpoint that writes e
 Among every hundred or so of them something is killed at some moment: a gateway process, both of them, one while its
 ledger stands still, the worker in the middle of its sweep, sessions of the database. Or all gateways are stopped, taken
 for dead, and go on. Then callers rest: whatever was answered must be in the books by then; the sweep of sixteen minutes
-later ends the rest, and the books must agree.
+later ends the rest, some of which the publisher has confirmed by then, and the books must agree.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from trust.registry import Sabotage
 from trust.zygote import Forked, Zygote
 
 if TYPE_CHECKING:
-    from trust.calls import Books, Load
+    from trust.calls import Load, Market
+    from trust.reckoning import Books
 
 GATEWAYS = 2
 PER_KILL, PER_KILL_OF_FULL = 100, 66  # calls
@@ -69,14 +70,15 @@ SABOTAGES = (
 
 
 def run(context: Context) -> Result:
-    from trust.calls import Books, Confirming, Load, Market
+    from trust.calls import Confirming, Load, Market
+    from trust.reckoning import Books
 
     ground = context.ground
     with ground.another_database(), Zygote(ground.given(), ground.directory / "log" / "forked.log") as zygote:
         endpoint = Confirming(ground)
         books = Books(context, endpoint)
         market = Market.open(ground)
-        storm = Storm(context, zygote, books)
+        storm = Storm(context, zygote, books, market)
         with Load(market, storm.urls) as load:
             load.go()
             per = PER_KILL_OF_FULL if context.is_full else PER_KILL
@@ -92,8 +94,8 @@ def run(context: Context) -> Result:
 class Storm:
     """The processes, and what befalls them."""
 
-    def __init__(self, context: Context, zygote: Zygote, books: Books) -> None:
-        self._context, self._zygote, self._books = context, zygote, books
+    def __init__(self, context: Context, zygote: Zygote, books: Books, market: Market) -> None:
+        self._context, self._zygote, self._books, self._market = context, zygote, books, market
         self._gateways = [zygote.start_web(wait=False) for _ in range(GATEWAYS)]
         self.urls = [gateway.url for gateway in self._gateways]
         self.orphans = 0
@@ -126,6 +128,7 @@ class Storm:
         if kind == "asleep":
             self._hold(-HELD_BY_OTHERS_NANO)
         self._books.judge_answers(load.made)
+        self._books.confirm_some(self._market, random.choice(self.urls))
         if kind == "worker":
             self._kill_a_worker(random)
         self.orphans += self._books.judge_rest()
@@ -142,7 +145,7 @@ class Storm:
 
     def _doze(self) -> None:
         """No process was heard of for so long that its calls count as orphans; then all go on as if nothing were."""
-        from trust.calls import sweep
+        from trust.reckoning import sweep
 
         for gateway in self._gateways:
             gateway.send(signal.SIGSTOP)
@@ -159,7 +162,7 @@ class Storm:
         self._context.ground.execute(statement, [nano])
 
     def _kill_a_worker(self, random: Random) -> None:
-        from trust.calls import LATER
+        from trust.reckoning import LATER
 
         offset = LATER.replace(" ", "\\ ")
         worker = self._zygote.start_worker(PGOPTIONS=f"-c agorai.clock_offset={offset}")

@@ -65,8 +65,9 @@ SABOTAGES = (
 
 
 def run(context: Context) -> Result:
-    from trust.calls import Books, Confirming, Load, Market
+    from trust.calls import Confirming, Load, Market
     from trust.own import own_valkey
+    from trust.reckoning import Books
 
     ground = context.ground
     with ground.another_database(), own_valkey(ground) as valkey, Wire(valkey.socket, "valkey.sock") as wire:

@@ -26,8 +26,9 @@ from trust.registry import Sabotage
 from trust.wire import Wire
 
 if TYPE_CHECKING:
-    from trust.calls import Books, Load, Made
+    from trust.calls import Load, Made
     from trust.ground import Ground
+    from trust.reckoning import Books
 
 PROCESSES = 2
 KINDS = ("answers lost", "killed", "one session killed", "killed, and Valkey too", "answers lost")
@@ -60,8 +61,9 @@ SABOTAGES = (
 
 
 def run(context: Context) -> Result:
-    from trust.calls import Books, Confirming, Load, Market
+    from trust.calls import Confirming, Load, Market
     from trust.own import own_cluster, socket_of
+    from trust.reckoning import Books
 
     ground = context.ground
     with ground.another_database():
