@@ -114,7 +114,7 @@ class Door:
             logger.warning("Users' endpoints may be plain http (OUTBOUND_ALLOW_HTTP)")
 
     async def close(self) -> None:
-        """Close every connection, also those in use."""
+        """Close every connection. Exchanges under way end with OutboundClosed."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
