@@ -161,9 +161,6 @@ class House:
         if is_listed:
             self.chat = self._model("published", protocol="openai")
             self.call = make_call(self.models["published"], organization=self.organization, user=owner)
-            self.prediction = make_prediction(
-                self.models["published"], organization=self.organization, user=owner, api_key=self.keys["owner"]
-            )
             key = self.keys["owner"]
             self.prediction = make_prediction(
                 make_call(self.models["published"], organization=self.organization, user=owner, api_key=key)
