@@ -11,17 +11,21 @@ class EventParser:
     """`feed` each piece of a stream, then `close`: the data of each event, on one line; all else in it is dropped."""
 
     def __init__(self) -> None:
-        self._rest = b""  # of a line whose end has not arrived
+        self._rest: list[bytes] = []  # of a line whose end has not arrived
         self._data: list[bytes] = []
         self._size = 0  # of both
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The events that this piece ends. Raises OutboundBadAnswer for one without end."""
-        if not self._size and piece.startswith(b"data: ") and piece.find(b"\n") == len(piece) - 2:
-            return [piece[6:-2]]  # one event in one piece, which is how most of them come
+        is_one = piece.startswith(b"data: ") and piece.endswith(b"\n\n") and piece.count(b"\n") == 2
+        if is_one and not self._size and b"\r" not in piece:  # which is how most of them come
+            return [piece[6:-2]]
         found: list[bytes] = []
-        *lines, last = (self._rest + piece).split(b"\n")
         self._size += len(piece)
+        *lines, last = piece.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*self._rest, lines[0]))
+            self._rest = []
         for line in lines:
             line = line.strip(b"\r")
             if line.startswith(b"data:"):
@@ -30,7 +34,7 @@ class EventParser:
                 if self._data:
                     found.append(b" ".join(self._data))
                 self._data, self._size = [], len(last)
-        self._rest = last
+        self._rest.append(last)
         if self._size > MAX_EVENT_BYTES:
             raise OutboundBadAnswer("An event of the stream is too long.")
         return found

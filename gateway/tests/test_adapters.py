@@ -1,13 +1,12 @@
 """What upstreams report, and what is believed of it."""
 
-import asyncio
 import time
 
 import pytest
 
 from common.outbound import OutboundBadAnswer
 from gateway.adapters import MAX_TOKENS, Usage, count_tokens, http_json, openai
-from gateway.hotpath.stream import MAX_EVENT_BYTES, events
+from gateway.hotpath.events import MAX_EVENT_BYTES, EventParser
 
 
 @pytest.mark.parametrize(
@@ -64,14 +63,8 @@ def test_an_answer_without_choices_is_empty(answer):
 
 
 def read(*chunks: bytes) -> list[bytes]:
-    async def source():
-        for chunk in chunks:
-            yield chunk
-
-    async def collect():
-        return [event async for event in events(source())]
-
-    return asyncio.run(collect())
+    parser = EventParser()
+    return [event for piece in chunks for event in parser.feed(piece)] + parser.close()
 
 
 def test_events_are_found_however_the_bytes_are_cut():
@@ -93,6 +86,12 @@ def test_an_event_is_one_line_whatever_the_upstream_puts_into_it():
 def test_an_endless_event_is_cut_off(piece):
     with pytest.raises(OutboundBadAnswer):
         read(b"data: ", *([piece * 1000] * (MAX_EVENT_BYTES // 1000 // len(piece) + 2)))
+
+
+@pytest.mark.parametrize("cut", range(1, 30))
+def test_a_piece_that_looks_like_an_event_may_be_less_or_more(cut):
+    whole = b"data: one\ndata: two\n\ndata: three\n\n"
+    assert read(whole[:cut], whole[cut:]) == [b"one two", b"three"]
 
 
 def test_many_comments_are_no_event():
