@@ -216,6 +216,22 @@ def test_a_receipt_shows_how_the_cost_comes_about(client, organization, person, 
     assert current_budgets([organization.id])[0].spent == 10_016_000
 
 
+def test_a_hold_that_grew_and_an_orphan_are_explained(client, organization, ai_model):
+    call = settled(
+        ai_model, organization, hold=20_000_000, cost=10_016_000, rule=Rule.ORPHAN_PROGRESS, usage_source="counted"
+    )
+    page = words(receipt(client, call))
+    assert "Noted by us while the request ran, before the gateway stopped" in page
+    assert cells(receipt(client, call))[0] == ["Requests answered", "1", "$0.01 each", "$0.01"]
+    assert "Added to it while it ran" not in page
+    running = settled(ai_model, organization, hold=20_000_000, cost=None)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT gateway_extend(%s, 30000000)", [running.id])
+    page = words(receipt(client, running))
+    assert "Held when it began $0.02" in page
+    assert "Added to it while it ran $0.01" in page
+
+
 def test_what_goes_beyond_the_hold_is_said_not_to_be_charged(client, organization, ai_model):
     call = settled(ai_model, organization, hold=10_000_000, cost=10_016_000)
     assert call.overrun_nano == 16_000
@@ -296,7 +312,7 @@ def test_somebody_elses_request_is_not_found_like_one_that_never_was(client, ai_
 
 
 def settled(ai_model, organization, *, hold, cost, mode="live", api_key=None, budgets=(), **ending):
-    """A streamed chat call with a hold, as the gateway makes one."""
+    """A streamed chat call with a hold, as the gateway makes one. cost: None while it runs."""
     reserve = Reserve(
         id=uuid7(),
         organization_id=organization.pk,
@@ -313,7 +329,8 @@ def settled(ai_model, organization, *, hold, cost, mode="live", api_key=None, bu
         budget_ids=tuple(budgets),
     )
     move(reserves=[reserve])
-    move(settles=[end_of(reserve.id, cost_nano=cost, **ending)])
+    if cost is not None:
+        move(settles=[end_of(reserve.id, cost_nano=cost, **ending)])
     return organization.invocations.get(pk=reserve.id)
 
 

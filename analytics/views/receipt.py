@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_safe
 
 from accounts.models import Budget
@@ -17,6 +18,7 @@ from common.money import rate
 from common.policy import actor_of
 from common.problems import REGISTRY
 from gateway.models import Invocation, Rule
+from gateway.services.policy import RATED
 from marketplace.services.pricing import cost_of
 
 PER_MILLION = 1_000_000
@@ -40,7 +42,9 @@ def request_page(request: HttpRequest, id: UUID) -> HttpResponse:
         "problem": REGISTRY.get(call.error_code),
         "cost": cost_lines(call),
         "rest_ms": (call.latency_ms or 0) - (call.first_token_ms or 0),
+        "held_at_first_nano": call.hold_nano - call.extended_nano,
         "returned_nano": call.hold_nano - call.cost_nano,
+        "usage_source": SOURCES.get(call.rule) or SOURCES.get(call.usage_source),
         "budgets": [budget_name(one) for one in Budget.objects.filter(pk__in=call.budget_ids).order_by("purpose")],
         "curl": [{"label": "curl", "language": "bash", "source": CURL % (settings.SITE_URL, call.public_id)}],
     }
@@ -98,4 +102,12 @@ def cost_lines(call: Invocation) -> Cost:
 
 
 #: The rules under which something was delivered; under the others nothing is due.
-DELIVERED = {Rule.FREE, Rule.TEST_MODE, Rule.PER_CALL, Rule.USAGE_REPORTED, Rule.USAGE_COUNTED, Rule.DEMO}
+DELIVERED = RATED | {Rule.FREE, Rule.TEST_MODE, Rule.DEMO}
+
+#: Where the quantities come from.
+SOURCES = {
+    "orphan_confirmed": _lazy("Confirmed by the publisher, since the gateway stopped during the request"),
+    "orphan_progress": _lazy("Noted by us while the request ran, before the gateway stopped"),
+    "reported": _lazy("Reported by the upstream"),
+    "counted": _lazy("Counted by us, since the upstream reported none"),
+}

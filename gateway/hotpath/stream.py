@@ -160,6 +160,15 @@ class Stream:
 
     async def _take(self, found: list[bytes]) -> None:
         """Pass on what these events say, as far as they can be read and the hold reaches."""
+        if self._call.held_tokens is None or len(found) == 1:
+            await self._pass_on(found)
+            return
+        for data in found:  # one by one, so that as much is passed on as is held
+            await self._pass_on([data])
+            if self._reader.is_over:
+                return
+
+    async def _pass_on(self, found: list[bytes]) -> None:
         passed, texts, text_bytes = b"", 0, 0
         broken: Exception | None = None
         for data in found:
