@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q
 
 from apikeys.models import APIKey, KeyClient
 from common.clock import ClockNow
@@ -24,6 +23,14 @@ _PRODUCT = re.compile(r"([A-Za-z][\w.+-]{0,40})(?:/([\w.+-]{1,20}))?", re.ASCII)
 _BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"), ("Version", "Safari"))
 _NAMES = {"OpenAI/Python": "openai-python", "AsyncOpenAI/Python": "openai-python", "OpenAI/JS": "openai-node"}
 
+# Weak locks: they stand in nobody's way who only refers to the key, as the rows of clients do.
+TOUCH = """UPDATE apikeys_apikey k SET last_used_at = clock_now(), last_used_address = u.address, last_used_client = u.client
+  FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS u (key_id, address, client)
+ WHERE k.id = u.key_id AND k.id IN (
+       SELECT id FROM apikeys_apikey
+        WHERE id = ANY(%s::uuid[]) AND (last_used_at IS NULL OR last_used_at < clock_now() - %s)
+        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+"""
 NOTE = """
 INSERT INTO apikeys_keyclient (id, key_id, client, address, first_seen_at, last_seen_at)
 SELECT gen_random_uuid(), u.key_id, u.client, u.address, clock_now(), clock_now()
@@ -78,17 +85,20 @@ def touch_keys(uses: Iterable[Use]) -> int:
         client = client_of(use.user_agent)
         latest[use.key_id] = (use.address, client)
         seen.setdefault(use.key_id, {})[client, use.address] = None
-    due = APIKey.objects.filter(
-        Q(last_used_at=None) | Q(last_used_at__lt=ClockNow() - USED_AT_MOST_EVERY), id__in=list(latest)
-    )
-    # Weak locks: they stand in nobody's way who only refers to the key, as the rows of clients do.
-    changed = list(due.order_by("id").select_for_update(skip_locked=True, no_key=True).only("id"))
-    for key in changed:
-        key.last_used_address, key.last_used_client = latest[key.id]
-        key.last_used_at = ClockNow()
-    APIKey.objects.bulk_update(changed, ["last_used_at", "last_used_address", "last_used_client"], batch_size=500)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            TOUCH,
+            [
+                list(latest),
+                [address for address, _ in latest.values()],
+                [client for _, client in latest.values()],
+                list(latest),
+                USED_AT_MOST_EVERY,
+            ],
+        )
+        changed = cursor.rowcount
     _note_clients([(id, *pair) for id, pairs in seen.items() for pair in list(pairs)[-MAX_CLIENTS:]])
-    return len(changed)
+    return changed
 
 
 def _note_clients(seen: list[tuple[UUID, str, str]]) -> None:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -21,16 +20,14 @@ from jsonschema_rs import Draft202012Validator
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from accounts.models import Budget, Organization
+from accounts.models import Budget
 from apikeys.models import scopes_of_role
-from billing.services import ensure_account
-from common.ids import encode
-from common.limiter import Bucket
-from common.limits import bucket_of_organization, bucket_of_person, buckets_of_key
+from common.limits import bucket_of_organization, bucket_of_person
 from common.problems import FieldError, ServiceUnavailable
 from common.sealing import SealError
 from gateway.errors import ModelNotCallable
 from gateway.hotpath import deployments
+from gateway.hotpath.callers import Caller, Callers, open_account
 from gateway.hotpath.deployments import Deployed
 from gateway.hotpath.orm import AWAY_SECONDS, run_in_django
 from gateway.services.echo import ECHO_ID, ECHO_SLUG, ensure_echo
@@ -78,31 +75,6 @@ class TTLCache(Generic[Key, Value]):
             return value
         finally:
             del self._loading[key]
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who makes the call, and within which limits. Ages are instants of this process's monotonic clock."""
-
-    organization_id: UUID
-    user_id: UUID
-    api_key_id: UUID | None = None
-    mode: str = "live"
-    scopes: frozenset[str] = frozenset()
-    allowed_models: frozenset[UUID] = frozenset()
-    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    buckets: tuple[Bucket, ...] = ()  # the key's or person's, and the organization's
-    budget_ids: tuple[UUID, ...] = ()
-    is_revoked: bool = False
-    is_orphaned: bool = False  # its person is no longer there or in the organization, or that is closed
-    expires: float | None = None
-    overlap_ends: float | None = None  # the secret that was used is the one before a rotation
-    public_key_id: str = ""
-
-    def may_come_from(self, address: str) -> bool:
-        if not self.allowed_networks:
-            return True
-        return bool(address) and any(ip_address(address) in network for network in self.allowed_networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,22 +139,9 @@ SELECT DISTINCT ON (subject_id, purpose, "window") id, purpose FROM accounts_bud
  WHERE subject_id = ANY(%s::uuid[]) AND closed_at IS NULL ORDER BY subject_id, purpose, "window", starts_at DESC
 """
 
-BUDGET = 'SELECT id, subject_kind, subject_id, purpose, ends_at, "limit", spent, held FROM accounts_budget WHERE id = %s'
-
-KEY = """
-SELECT k.id, k.organization_id, k.user_id, k.mode, k.permissions, k.allowed_models, k.allowed_ips, k.rate_limit, m.role,
-       o.rate_limit AS organization_limit,
-       k.revoked_at IS NOT NULL AS is_revoked,
-       NOT u.is_active OR o.closed_at IS NOT NULL OR m.role IS NULL AS is_orphaned,
-       extract(epoch FROM k.expires_at - clock_now())::float AS expires_in,
-       CASE WHEN k.digest = ANY(%(digests)s) THEN NULL
-            ELSE extract(epoch FROM k.overlap_until - clock_now())::float END AS overlap_in
-  FROM apikeys_apikey k
-  JOIN accounts_organization o ON o.id = k.organization_id
-  JOIN accounts_user u ON u.id = k.user_id
-  LEFT JOIN accounts_membership m ON m.organization_id = k.organization_id AND m.user_id = k.user_id
- WHERE k.digest = ANY(%(digests)s) OR k.previous_digest = ANY(%(digests)s)
-"""
+BUDGET = (
+    'SELECT id, subject_kind, subject_id, purpose, ends_at, "limit", spent, held FROM accounts_budget WHERE id = %s'
+)
 
 COLUMNS = """
 SELECT m.id, p.slug || '/' || m.slug AS slug, m.publisher_id, m.category, m.status, m.is_callable, m.test_enabled,
@@ -223,7 +182,7 @@ class Snapshots:
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
-        self.caller_of_key: TTLCache[tuple[bytes, ...], Caller | None] = TTLCache(self._load_key)
+        self.caller_of_key: TTLCache[tuple[bytes, ...], Caller | None] = TTLCache(Callers(self._rows))
         self.caller_of_person: TTLCache[tuple[UUID, UUID], Caller] = TTLCache(self._load_person)
         self.listing: TTLCache[UUID | str, Listing | None] = TTLCache(self._load_listing)
         self.pinned_listing: TTLCache[tuple[UUID, UUID], Listing | None] = TTLCache(self._load_pinned)
@@ -254,29 +213,6 @@ class Snapshots:
             cursor = await connection.cursor(row_factory=dict_row).execute(query.encode(), parameters)
             return await cursor.fetchall()
 
-    async def _load_key(self, digests: tuple[bytes, ...]) -> Caller | None:
-        now = time.monotonic()
-        rows = await self._rows(KEY, {"digests": list(digests)})
-        if not rows:
-            return None
-        row = rows[0]
-        return Caller(
-            organization_id=row["organization_id"],
-            user_id=row["user_id"],
-            api_key_id=row["id"],
-            public_key_id=encode("key", row["id"]),
-            mode=row["mode"],
-            scopes=frozenset(row["permissions"]) & scopes_of_role(row["role"]) if row["role"] else frozenset(),
-            allowed_models=frozenset(row["allowed_models"]),
-            allowed_networks=tuple(ip_network(cidr, strict=False) for cidr in row["allowed_ips"]),
-            buckets=buckets_of_key(row["id"], row["rate_limit"], row["organization_id"], row["organization_limit"]),
-            budget_ids=await self._budgets(row["organization_id"], row["id"]),
-            is_revoked=row["is_revoked"],
-            is_orphaned=row["is_orphaned"],
-            expires=None if row["expires_in"] is None else now + row["expires_in"],
-            overlap_ends=None if row["overlap_in"] is None else now + row["overlap_in"],
-        )
-
     async def _load_person(self, ids: tuple[UUID, UUID]) -> Caller:
         """ids: the organization that pays and the person. Without a membership there nothing is allowed."""
         organization_id, user_id = ids
@@ -290,13 +226,12 @@ class Snapshots:
             budget_ids=await self._budgets(organization_id) if rows else (),
         )
 
-    async def _budgets(self, organization_id: UUID, key_id: UUID | None = None) -> tuple[UUID, ...]:
+    async def _budgets(self, organization_id: UUID) -> tuple[UUID, ...]:
         """The budgets that a paid call must fit into; the organization's credit is always among them."""
-        subjects = [organization_id] if key_id is None else [organization_id, key_id]
-        rows = await self._rows(BUDGETS, [subjects])
+        rows = await self._rows(BUDGETS, [[organization_id]])
         if not any(row["purpose"] == "credit" for row in rows):
-            await run_in_django(_open_account, organization_id)
-            rows = await self._rows(BUDGETS, [subjects])
+            await run_in_django(open_account, organization_id)
+            rows = await self._rows(BUDGETS, [[organization_id]])
         return tuple(row["id"] for row in rows)
 
     async def _load_listing(self, name: UUID | str) -> Listing | None:
@@ -380,10 +315,6 @@ def _echo_listing(price: Price) -> Listing:
             max_cost_nano=None,
         ),
     )
-
-
-def _open_account(organization_id: UUID) -> None:
-    ensure_account(Organization.objects.get(pk=organization_id))
 
 
 def _target(row: Mapping[str, Any]) -> Target | None:
