@@ -6,12 +6,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.peers import Target
 
 TICK = os.sysconf("SC_CLK_TCK")
+ANSWERS = 400  # of each measurement at least, so that a slow peer's p99 is not one answer
+MOST_SECONDS = 8.0  # but no longer for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +69,64 @@ def _fields(entry: Path) -> list[str]:
     return (entry / "stat").read_text().rpartition(")")[2].split()
 
 
-def resident_mb(root: int) -> float:
-    """Proportional set size of a process tree, in MB."""
+def resident_mb(root: int, part: str = "Pss") -> float:
+    """Proportional set size of a process tree, in MB. part: "Pss_Anon" for what the processes themselves have written,
+    which does not change with how many others have the same libraries open."""
     kilobytes = 0
     for pid in tree(root):
         try:
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         except OSError:
             continue
-        kilobytes += int(rollup.split("\nPss:", 1)[1].split()[0])
+        kilobytes += int(rollup.split(f"\n{part}:", 1)[1].split()[0])
     return kilobytes / 1024
 
 
+@dataclass(slots=True)
+class Peak:
+    """The most memory that a process tree had, in MB."""
+
+    mb: float = 0.0
+    _over: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def peak_of(root: int, *, every_seconds: float = 0.5) -> Iterator[Peak]:
+    """Looked at again and again while the block runs."""
+    peak = Peak()
+
+    def look() -> None:
+        while not peak._over.wait(every_seconds):
+            peak.mb = max(peak.mb, resident_mb(root))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        peak._over.set()
+        thread.join()
+
+
 def run(
-    url: str,
+    target: Target,
     *,
     body: Mapping[str, Any],
-    headers: Mapping[str, str],
-    parts: Mapping[str, int],
     connections: int,
     seconds: float,
+    answers: int = ANSWERS,
+    most_seconds: float = MOST_SECONDS,
     warm: float = 0.7,
+    more: Iterable[str] = (),
 ) -> Measured:
-    """One run against `url`. parts: name -> the process at the head of a tree whose CPU counts."""
-    command = [sys.executable, "-m", "bench.load", url, "--body", json.dumps(body), "--seconds", str(seconds)]
-    command += ["--connections", str(connections), "--warm", str(warm)]
-    for name, value in headers.items():
+    """One run against `target`, as `python -m bench.load` says; more: further arguments of it."""
+    command = [sys.executable, "-m", "bench.load", target.url + "/v1/chat/completions"]
+    command += ["--body", json.dumps({**body, "model": target.model}), "--connections", str(connections)]
+    command += ["--seconds", str(seconds), "--answers", str(answers), "--warm", str(warm), *more]
+    command += ["--most-seconds", str(max(seconds, most_seconds))]
+    for name, value in target.headers.items():
         command += ["--header", f"{name}: {value}"]
+    parts = target.parts
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         _expect(process.stdout.readline(), "begin")
@@ -102,7 +143,15 @@ def _expect(line: str, word: str) -> None:
         raise RuntimeError(f"the load generator said {line!r} instead of {word!r}")
 
 
-def median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
+def median(values: Sequence[float | None]) -> float:
+    """Of those that are there; 0 when none is."""
+    ordered = sorted(value for value in values if value is not None)
+    if not ordered:
+        return 0.0
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def settle_down(seconds: float = 0.5) -> None:
+    """What one target leaves to be done is not to be in the next one's account."""
+    time.sleep(seconds)

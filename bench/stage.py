@@ -6,12 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bench.peers import Target
+from bench.report import OURS
 from bench.wait import wait_for
 from config.cluster import ROOT, random_port
 from config.processes import spawn
 from trust.ground import Ground, Web
+
+if TYPE_CHECKING:
+    from apikeys.models import APIKey
 
 BUILD = ROOT / "build" / "bench"
 CREDIT = "1000000"
@@ -68,7 +73,7 @@ class Stage:
         assert cluster.postgresql.process is not None
         assert cluster.valkey.process is not None
         return Target(
-            "agorai",
+            OURS,
             self.web.url,
             self.model,
             {"Authorization": f"Bearer {self.key}"},
@@ -82,6 +87,17 @@ class Stage:
     def direct(self) -> Target:
         """The upstream itself."""
         return Target("direct", f"http://127.0.0.1:{self.upstream_port}")
+
+    def issue_key(self) -> tuple[APIKey, str]:
+        """A key like `key`, of an organization of its own, and its secret."""
+        from common.money import to_nano
+
+        return _issue_key(to_nano(CREDIT))
+
+    def count_open(self) -> int:
+        """Calls that are not settled."""
+        ((count,),) = self.ground.execute("SELECT count(*) FROM gateway_invocation WHERE state = 'started'")
+        return int(count)
 
     def check_books(self) -> list[str]:
         """What does not agree after all these calls; nothing may."""
@@ -99,7 +115,7 @@ def stage(*, tokens: int = 100, pace_ms: int = 10) -> Iterator[Stage]:
         from common.money import to_nano
 
         settings.WELCOME_CREDIT = CREDIT
-        model, key = _list_model(ground, port), _issue_key(to_nano(CREDIT))
+        model, (_, key) = _list_model(ground, port), _issue_key(to_nano(CREDIT))
         (web,) = ground.start_webs(1)
         yield Stage(ground, web, port, model, key)
 
@@ -126,13 +142,13 @@ def _list_model(ground: Ground, port: int) -> str:
     return f"{publisher.slug}/{ai_model.slug}"
 
 
-def _issue_key(limit_nano: int) -> str:
+def _issue_key(limit_nano: int) -> tuple[APIKey, str]:
     from apikeys.services import SpendLimit
     from trust import world
 
     person = world.make_person()
     limit = SpendLimit(limit_nano, "month")
-    return world.make_key(person, spend_limit=limit, rate_limit=100_000_000)[1]
+    return world.make_key(person, spend_limit=limit, rate_limit=100_000_000)
 
 
 @contextmanager
