@@ -29,7 +29,7 @@ TENANTS, STREAMS, PROCESSES = 25, 500, 2
 PIECES = 8
 ROUNDS = 1  # of calls after each stream
 WORD = re.compile(rb"word-[0-9a-f]{24}")
-LEAVES, BREAKS = 0.3, 0.1  # of the streams
+LEAVES, BREAKS = 0.4, 0.1  # of the streams
 MODEL_INPUT = {"type": "object", "required": ["messages"], "properties": {"messages": {"type": "array"}}}
 
 SABOTAGES = (
@@ -114,10 +114,12 @@ def _choice(text: str | None, finish: str | None = None) -> dict[str, Any]:
 
 
 def run(context: Context) -> Result:
+    from common.ids import uuid7
     from trust import world
 
     endpoint = context.ground.upstream
-    webs = context.ground.start_webs(PROCESSES, GATEWAY_CIRCUIT_FAILURES="0")
+    # Of the streams whose callers leave, a few are read on to their end, and the others cut off in the middle.
+    webs = context.ground.start_webs(PROCESSES, GATEWAY_CIRCUIT_FAILURES="0", GATEWAY_DRAINS="5")
     spec = {"input": MODEL_INPUT, "output": {"type": "object"}}
     ai_model = world.make_model(context.ground, name="Says words", api_spec=spec)
     from gateway.services import set_endpoint
@@ -131,7 +133,7 @@ def run(context: Context) -> Result:
             for number, (user, secret) in enumerate(zip(people, secrets, strict=True))
         ]
         behaviour = endpoint.behave = Endpoint()
-        key = f"everybodys-{trial.random.getrandbits(64)}"
+        key = f"everybodys-{uuid7()}"  # new in a replay too, which has other words first
         asyncio.run(Crowd(context, webs, ai_model.public_id, tenants, key, trial.random).go())
         context.worst("at_once", behaviour.at_once)
         _judge_owners(context, tenants)
@@ -169,7 +171,7 @@ class Crowd:
         await self._repeat(tenant, site, _word(random))
 
     async def _stream(self, tenant: Tenant, site: str, word: str, random: Random) -> None:
-        leaves_after = random.randrange(1, 2500) if random.random() < LEAVES else None
+        leaves_after = random.randrange(1, 2000) if random.random() < LEAVES else None
         received, whole = b"", False
         try:
             async with self._post(tenant, site, word, stream=True) as answer:
