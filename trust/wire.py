@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -82,7 +82,7 @@ class Wire:
             writer.transport.abort()
             return
         self._writers |= {writer, back}
-        talk = Talk(self, lambda: [one.transport.abort() for one in (writer, back)])
+        talk = Talk(self, (writer, back))
         try:
             await asyncio.gather(talk.forth(reader, back), talk.back(there, writer))
         finally:
@@ -101,8 +101,8 @@ class Wire:
 class Talk:
     """One connection through the wire."""
 
-    def __init__(self, wire: Wire, end: Callable[[], object]) -> None:
-        self._wire, self._end = wire, end
+    def __init__(self, wire: Wire, ends: Sequence[asyncio.StreamWriter]) -> None:
+        self._wire, self._ends = wire, ends
         self._is_of_money: bool | None = None  # known from the first bytes
         self._swallows = False
 
@@ -124,7 +124,8 @@ class Talk:
                     unsaid += data
                     if unsaid.endswith(READY_FOR_QUERY):  # it is committed by now
                         self._wire.swallowed += 1
-                        self._end()
+                        for end in self._ends:
+                            end.transport.abort()
                         return
                 else:
                     await self._pass(data, writer)
