@@ -1,6 +1,7 @@
 """The address of the client behind a fixed number of proxies that we trust. No other module looks for it."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -46,6 +47,7 @@ def client_network(request: Any) -> str:
     return network_of(client_address(request))
 
 
+@lru_cache(4096)
 def _normalize(text: str) -> str:
     try:
         address = ip_address(text.strip("[]"))

@@ -338,7 +338,7 @@ def web_command(port: int) -> list[str]:
     """One process for pages, API and gateway."""
     return [
         *("-m", "uvicorn", "config.asgi:application", "--host", "127.0.0.1", "--port", str(port)),
-        *("--loop", "uvloop", "--http", "httptools", "--lifespan", "on", "--log-level", "warning"),
+        *("--loop", "uvloop", "--http", "common.serving:Protocol", "--lifespan", "on", "--log-level", "warning"),
         *("--no-access-log", "--no-server-header", "--no-proxy-headers", "--timeout-graceful-shutdown", "10"),
     ]
 

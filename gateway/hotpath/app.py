@@ -47,6 +47,7 @@ from common.problems import (
     envelope_at,
 )
 from common.rest import Query, read_query
+from common.serving import WHOLE, SendWhole
 from gateway.adapters.anthropic import PASSED_HEADERS
 from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
 from gateway.hotpath.call import Gateway
@@ -70,6 +71,7 @@ MAX_BODY_VALUES = 1_000_000  # texts to embed may come as arrays of tokens
 PARSED_ASIDE_BYTES = 64 * 1024  # what is larger would keep other calls waiting for too long
 BODY_SECONDS = 60
 INVOKE = re.compile(r"/api/models/[^/]+/invoke")
+NONE: Mapping[str, Any] = {}
 INVOKE_ROUTE = "api:model-invoke"
 
 Scope = MutableMapping[str, Any]
@@ -124,6 +126,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
+        self._send_whole: SendWhole | None = scope.get("extensions", NONE).get(WHOLE)
         self._path: str = scope["path"]
         self._method: str = scope["method"]
         self._query: bytes = scope.get("query_string", b"")
@@ -288,11 +291,21 @@ class Exchange:
             raise PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes.")
         if self._pressure is not None and len(declared) > 4 and declared.isdigit() and int(declared) > SMALL_BYTES:
             self._pressure.require_room(int(declared))
+        task, is_late = asyncio.current_task(), False
+
+        def give_up() -> None:
+            nonlocal is_late
+            is_late = task is not None and task.cancel()
+
+        timer = asyncio.get_running_loop().call_later(BODY_SECONDS, give_up)  # a timeout's context costs more
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                return await self._receive_body()
-        except TimeoutError:
+            return await self._receive_body()
+        except asyncio.CancelledError:
+            if not is_late or (task is not None and task.uncancel() > 0):
+                raise
             raise BadRequestProblem(f"The body did not arrive within {BODY_SECONDS} seconds.") from None
+        finally:
+            timer.cancel()
 
     async def _receive_body(self) -> bytes:
         parts: list[bytes] = []
@@ -301,13 +314,16 @@ class Exchange:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise BadRequestProblem("The body ended before it was complete.")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
+            part: bytes = message.get("body", b"")
+            size += len(part)
             if size > MAX_BODY_BYTES:
                 raise PayloadTooLarge(f"At most {MAX_BODY_BYTES} bytes.")
             if size > SMALL_BYTES and self._pressure is not None:
                 self._weighed = self._pressure.weigh(size, self._weighed)
             more = message.get("more_body", False)
+            if size == len(part) and not more:
+                return part  # as nearly all come
+            parts.append(part)
         return b"".join(parts)
 
     def _model_name(self, body: dict[str, Any]) -> UUID | str:
@@ -419,8 +435,13 @@ class Exchange:
         )
 
     async def _respond(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        await self._start(status, {**headers, "content-length": str(len(body))})
-        await self._send({"type": "http.response.body", "body": body})
+        if self._send_whole is None:
+            await self._start(status, {**headers, "content-length": str(len(body))})
+            await self._send({"type": "http.response.body", "body": body})
+        else:
+            self._has_started = True
+            self._status = status
+            await self._send_whole(status, _head(headers, len(body)), body)
 
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
         self._has_started = True
@@ -485,3 +506,11 @@ def _actor_ids(token: str, organization: str | None) -> tuple[UUID, UUID]:
 def _raw(headers: Mapping[str, str]) -> Iterable[tuple[bytes, bytes]]:
     """What Latin-1 has not, as in the name of a site, becomes a question mark."""
     return ((name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items())
+
+
+def _head(headers: Mapping[str, str], length: int) -> bytes:
+    """The lines of a head, as `_raw` writes them. Raises ValueError for a value that would be more than a line."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
+        raise ValueError("A header holds the end of a line.")
+    return f"{lines}content-length: {length}\r\n".encode("latin-1", "replace")
