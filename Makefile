@@ -39,7 +39,7 @@ migrations: ## Write migrations for changed models
 schema: ## Write docs/api/openapi.yaml from the code
 	@DJANGO_SETTINGS_MODULE=config.settings_test $(dev) manage.py spectacular --file docs/api/openapi.yaml
 
-bench: ## Measure speed beside others (ARGS=streaming: of streams)
+bench: ## Measure speed beside others (ARGS=streaming, growth or memory)
 	@$(dev) -m bench $(or $(ARGS),gateway)
 
 trust: ## Try to break what must hold, as often as at night (ARGS="T19 --seed 7" narrows it, ARGS=list shows it)
