@@ -119,7 +119,7 @@ def test_a_message(client, key, upstream):
     sent = upstream.seen[-1]
     assert sent.json["a_future_field"] == [1, None]
     assert sent.headers["x-api-key"] == "sk-upstream"
-    assert sent.headers["anthropic-version"] == "2023-06-01"
+    assert sent.headers["anthropic-version"] == client.default_headers["anthropic-version"]
     assert key.credential not in str(sent.headers)
 
 
