@@ -41,7 +41,7 @@ class Limited(Protocol):
         },
     }
 )
-class SpendLimitField(serializers.Field):
+class SpendLimitField(serializers.Field[Any, Any, dict[str, str], Any]):
     """`{"amount": "5.00", "currency": "USD", "window": "month"}`; in a `SpendLimit`, out of a `Limited`."""
 
     default_error_messages = {"window": "One of day, week, month, lifetime."}

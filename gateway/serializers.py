@@ -124,7 +124,7 @@ class SpentOut(Serializer):
     resets_at = DateTimeField(source="ends_at", allow_null=True)
 
 
-class DeploymentOut(serializers.Serializer[Deployment]):
+class DeploymentOut(Serializer):
     """Needs `spend_limits` in the context: deployment id -> the budget that limits it."""
 
     id = TypeIDField("dep")

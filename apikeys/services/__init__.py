@@ -17,7 +17,6 @@ from apikeys.services.keys import (
     MAX_NAME_LENGTH,
     MAX_OVERLAP_SECONDS,
     MAX_RATE_LIMIT,
-    SpendLimit,
     change_key,
     issue_key,
     names_of_models,
@@ -37,6 +36,7 @@ from apikeys.services.limits import (
 from apikeys.services.pruning import prune
 from apikeys.services.reminders import send_reminders
 from apikeys.services.uses import MAX_CLIENTS, Use, client_of, is_use_due, recent_clients, touch_keys
+from common.spending import SpendLimit
 
 __all__ = [
     "BASE62",

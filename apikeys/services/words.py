@@ -12,9 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from apikeys.models import APIKey
-from apikeys.services.keys import SpendLimit
 from apikeys.services.limits import EffectiveLimit, Limit
 from common.money import display
+from common.spending import SpendLimit
 
 WINDOWS = {
     "day": gettext_lazy("today"),

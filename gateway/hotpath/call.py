@@ -175,8 +175,10 @@ class Gateway:
                 raise errors.ModelNotFound(f"{ECHO_SLUG} answers test keys alone.")
         if "models:invoke" not in caller.scopes:
             self.require_scope(caller)
-        pinned = type(name) is tuple
-        listing = await (self.snapshots.pinned_listing(name) if pinned else self.snapshots.listing(name))
+        if isinstance(name, tuple):
+            listing = await self.snapshots.pinned_listing(name)
+        else:
+            listing = await self.snapshots.listing(name)
         if listing is None or not (listing.is_visible_to(caller.organization_id) or listing.id == ECHO_ID):
             raise errors.ModelNotFound()
         if caller.allowed_models and listing.id not in caller.allowed_models:

@@ -24,8 +24,9 @@ from gateway import errors
 
 if TYPE_CHECKING:
     from gateway.hotpath.call import Gateway
+    from gateway.hotpath.callers import Caller
     from gateway.hotpath.rules import Call
-    from gateway.hotpath.snapshot import Caller, Listing
+    from gateway.hotpath.snapshot import Listing
 
 logger = logging.getLogger("gateway.call")
 

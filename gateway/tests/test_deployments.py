@@ -246,7 +246,7 @@ def test_each_act_is_recorded_with_what_was_there_before(client, ai_model, perso
     patch(client, made, status="paused", spend_limit={"amount": "5"})
     patch(client, made, status="paused")  # nothing new
     client.delete(f"/api/deployments/{made['id']}")
-    events = AuditEvent.objects.filter(target_type="deployment").order_by("seq")
+    events = AuditEvent.objects.filter(target_type="deployment").order_by("id")
     assert [event.action for event in events] == ["deployment.created", "deployment.changed", "deployment.deleted"]
     created, changed, deleted = events
     slug = f"{ai_model.publisher.slug}/{ai_model.slug}"
