@@ -29,7 +29,11 @@ AT_FORMS_OF_STAFF = ("consumer A", "support", "superuser")
 LIKE_OTHERS = ("consumer B", "developer A")
 AT_PACKAGES = ("anonymous", "consumer A", "owner", EVERYTHING)  # pages of other people's packages
 #: What calls models as OpenAI's and Anthropic's clients do is for keys alone.
-KEYS_ALONE = ("api:v1-chat-completions", "api:v1-completions", "api:v1-embeddings", "api:v1-messages")
+# fmt: off
+KEYS_ALONE = (  # to POST to
+    "api:v1-chat-completions", "api:v1-completions", "api:v1-embeddings", "api:v1-messages", "api:v1-predictions",
+)
+# fmt: on
 #: Open to look at; to send something takes a person.
 PERSON_TO_SEND = ("playground", "invitation")
 #: What GET answers where it is let in, if not 200.
@@ -158,7 +162,7 @@ def expected(
     if not place.is_api and caller.is_key:
         caller = ANONYMOUS  # a browser has no key
     decided = decide(place.policy, method, caller)
-    if decided == 401 or (place.name in KEYS_ALONE and not caller.is_key):
+    if decided == 401 or (place.name in KEYS_ALONE and method == "POST" and not caller.is_key):
         return frozenset({401 if place.is_api else 302}), False, False
     if decided == 403:
         return frozenset({403}), False, False
