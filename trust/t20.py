@@ -209,7 +209,7 @@ class Crowd:
         """Every organization has sent a call of its own under this key; a repeat is answered as the first was."""
         async with tenant.lock:
             word = tenant.kept_word = tenant.kept_word or word
-            async with self._post(tenant, site, word, **{"Idempotency-Key": self._key}) as answer:
+            async with self._post(tenant, site, word, key=self._key) as answer:
                 if "idempotency-replayed" not in answer.headers:
                     self._note(tenant, answer, word)
                 else:
@@ -226,14 +226,14 @@ class Crowd:
         foreign = [row["id"] for row in rows if row["id"] not in tenant.calls]
         self._context.expect(bool(rows) and not foreign, f"{len(foreign)} of {len(rows)} receipts are somebody else's")
 
-    def _post(self, tenant: Tenant, site: str, word: str, *, stream: bool = False, **headers: str) -> Any:
+    def _post(self, tenant: Tenant, site: str, word: str, *, stream: bool = False, key: str = "") -> Any:
         body = {
             "model": self._model,
             "messages": [{"role": "user", "content": word}],
             "stream": stream,
             "max_tokens": 20,
         }
-        given = {"Authorization": f"Bearer {tenant.secret}", **headers}
+        given = {"Authorization": f"Bearer {tenant.secret}"} | ({"Idempotency-Key": key} if key else {})
         return self._session.post(f"{site}/v1/chat/completions", json=body, headers=given)
 
     def _note(self, tenant: Tenant, answer: aiohttp.ClientResponse, word: str) -> None:
