@@ -58,12 +58,6 @@ SABOTAGES = (
         "        self._is_client_gone = True\n        self._writer.leave()\n",
         "        return\n",
     ),
-    Sabotage(
-        "who was alive is forgotten by the next sweep",
-        "gateway/services/orphans.py",
-        '"low_water": low_water, "carried": carried,',
-        '"low_water": low_water, "carried": [],',
-    ),
 )
 
 
@@ -84,10 +78,10 @@ def run(context: Context) -> Result:
 
 
 class Endpoint:
-    """Says a little, and then nothing until it is told to; then it ends well, however many wait for that."""
+    """Says a little, and then nothing until it is told to end well, however many wait for that; or to talk on."""
 
     def __init__(self) -> None:
-        self.go_on = threading.Event()
+        self.go_on, self.talk = threading.Event(), threading.Event()
         self.speaking = 0
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -101,7 +95,9 @@ class Endpoint:
             await response.write(_event(chunk("abcd")))
             self.speaking += 1
             while not self.go_on.is_set() and request.transport is not None:
-                await asyncio.sleep(0.01)
+                if self.talk.is_set():
+                    await response.write(_event(chunk() | {"padding": "x" * 4000}))
+                await asyncio.sleep(0.005)
             await response.write(_event(chunk(finish="stop", usage={"prompt_tokens": 7, "completion_tokens": 3})))
             await response.write(b"data: [DONE]\n\n")
         except ConnectionError:
@@ -127,6 +123,7 @@ class Trials:
             self.gateway = self.zygote.start_web()
         key_id, secret = self._make_key()
         self.endpoint.go_on.clear()
+        self.endpoint.talk.clear()
         self.endpoint.speaking = 0
         if kind == "long":
             from django.db import connection
@@ -172,8 +169,7 @@ class Trials:
                     for call in calls:
                         call.cancel()
                     await asyncio.gather(*calls, return_exceptions=True)
-                    await asyncio.sleep(0.1)
-                    self.endpoint.go_on.set()
+                    self.endpoint.talk.set()
                 case "forgotten":
                     with self.ground.redis() as client:
                         client.flushall()

@@ -95,6 +95,7 @@ class Script:
     let_go: float = 0.0  # for the upstream
     told: str = ""
     reports: list[Any] = field(default_factory=list)  # that went out
+    has_spoken: bool = False  # all that it says before its end
 
     @classmethod
     def of(cls, random: Random) -> Script:
@@ -114,12 +115,14 @@ class Script:
                 [{"prompt_tokens": 0, "completion_tokens": 0}],
             ]
         )
+        leave_at = random.choice([None, 0, random.randint(1, 400), random.randint(400, 3000)])
+        ending = random.choice(ENDINGS)
         return cls(
             texts=texts,
             pace=random.choice([0.0, 0.01, 0.03]),
             usages=usages,
-            ending=random.choice(ENDINGS),
-            leave_at=random.choice([None, 0, random.randint(1, 400), random.randint(400, 3000)]),
+            ending="stall" if ending == "talk" and leave_at is None else ending,
+            leave_at=leave_at,
         )
 
     @property
@@ -208,6 +211,7 @@ class Upstream:
         for usage in script.usages:
             await response.write(_event(chunk(choices=False, usage=usage)))
             script.reports.append(usage)
+        script.has_spoken = True
         match script.ending:
             case "done":
                 await response.write(b"data: [DONE]\n\n")
@@ -221,7 +225,7 @@ class Upstream:
                 await self._until_let_go(request)
             case "talk":
                 while not _is_let_go(request):
-                    await response.write(b": " + b"x" * 4000 + b"\n\n")
+                    await response.write(_event(chunk() | {"padding": "x" * 4000}))
                     await asyncio.sleep(0.002)
 
     @staticmethod
@@ -314,6 +318,7 @@ def _judge(context: Context, script: Script) -> None:
     expect = context.expect
     if script.id is None:  # nothing was sent, so nothing may be charged: the books say so
         return
+    expect(script.has_spoken, f"{script} its upstream is cut off before it has reported")
     if expect(bool(script.let_go), f"{script} its upstream is not let go"):
         late = script.let_go - script.ended
         context.worst("let_go_after_seconds", max(late, 0.0))
@@ -333,7 +338,8 @@ def _judge(context: Context, script: Script) -> None:
 def _judge_quantities(context: Context, script: Script, call: Any) -> None:
     expect, counts = context.expect, (call.input_tokens, call.output_tokens)
     received, sent = script.received_text, sum(len(text) for text in script.texts)
-    if not script.texts:
+    is_silent = not script.texts and not (script.ending == "talk" and script.reported is not None)
+    if is_silent:
         expect(call.cost_nano == 0, f"{script} nothing was delivered and {call.cost_nano} is charged ({call.rule})")
     elif script.reported is not None:
         right = call.rule == "usage_reported" and counts == script.reported

@@ -77,7 +77,8 @@ class Stream:
             self._alarm = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._keep_alive)
         try:
             await self._read()
-            if not self._has_begun and not self._reader.has_ending:
+            has_come = self._texts or self._reader.usage is not None
+            if not (self._has_begun or self._reader.has_ending) or (self._is_client_gone and not has_come):
                 raise self._problem_of_nothing()
         except (Exception, asyncio.CancelledError) as error:  # what was delivered is settled, and the client told
             problem = problem_of(error)
