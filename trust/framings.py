@@ -115,6 +115,11 @@ def _in_pieces(head: bytes, inner: bytes) -> bytes:
 
 def _all() -> tuple[Framing, ...]:
     found = [
+        Framing("in pieces", _in_pieces),
+        Framing("HTTP/1.0 in pieces", _as(b"HTTP/1.0")),
+        Framing("asks for HTTP/2", _upgrade),
+    ]
+    found += [
         Framing(f"coding, {name}, {'length' if by_length else 'pieces'} first", _with_coding(line, by_length=by_length))
         for name, line in CODINGS
         for by_length in (True, False)
@@ -122,11 +127,6 @@ def _all() -> tuple[Framing, ...]:
     ]
     found += [Framing(f"length, {name}", _with_length(line)) for name, line in LENGTHS]
     found += [Framing(f"size, {name}", _with_size(number)) for number, (name, _) in enumerate(_sizes(b""))]
-    found += [
-        Framing("in pieces", _in_pieces),
-        Framing("HTTP/1.0 in pieces", _as(b"HTTP/1.0")),
-        Framing("asks for HTTP/2", _upgrade),
-    ]
     return tuple(found)
 
 
