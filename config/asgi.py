@@ -1,9 +1,11 @@
 """The gateway, with Django behind it for every other path."""
 
+import gc
 import os
 from typing import cast
 
 from django.core.asgi import get_asgi_application
+from django.urls import get_resolver
 
 from config.processes import raise_open_files
 
@@ -15,3 +17,8 @@ django_application = get_asgi_application()  # sets Django up, which the gateway
 from gateway.hotpath.app import App, application_for  # noqa: E402
 
 application = application_for(cast(App, django_application))
+
+# Else the first call would wait for the code of every page, and calls now and then for a look through all of it.
+_ = get_resolver().url_patterns
+gc.collect()
+gc.freeze()

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, Self
 
 from aiohappyeyeballs import start_connection
@@ -39,6 +40,7 @@ _OWN_HEADERS = frozenset((
 # fmt: on
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]{0,8000}")
+MAX_PLAIN = 8000
 _METHOD = re.compile(r"[A-Z]{1,20}", re.ASCII)
 
 
@@ -324,11 +326,9 @@ def _head(target: Target, method: str, headers: Mapping[str, str], body: bytes |
     lines = [f"{method} {target.path} HTTP/1.1", f"Host: {host}", "Accept-Encoding: identity"]
     given = set()
     for name, value in headers.items():
-        lower = name.lower()
-        given.add(lower)
-        if not _HEADER_NAME.fullmatch(name) or lower in _OWN_HEADERS:
-            raise OutboundRefused(f"The header {name[:60]!r} cannot be sent.")
-        if not _HEADER_VALUE.fullmatch(value):
+        given.add(_sendable(name))
+        is_plain = len(value) <= MAX_PLAIN and value.isascii() and value.isprintable()
+        if not is_plain and not _HEADER_VALUE.fullmatch(value):
             raise OutboundRefused(f"The value of the header {name[:60]!r} holds characters that cannot be sent.")
         lines.append(f"{name}: {value}")
     if "accept" not in given:
@@ -338,6 +338,15 @@ def _head(target: Target, method: str, headers: Mapping[str, str], body: bytes |
     if body is not None or method in ("POST", "PUT", "PATCH"):
         lines.append(f"Content-Length: {len(body or b'')}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "replace")
+
+
+@lru_cache(1024)
+def _sendable(name: str) -> str:
+    """The name in lower case. Raises OutboundRefused for one that cannot be sent, or is not for others to set."""
+    lower = name.lower()
+    if not _HEADER_NAME.fullmatch(name) or lower in _OWN_HEADERS:
+        raise OutboundRefused(f"The header {name[:60]!r} cannot be sent.")
+    return lower
 
 
 class SystemResolver:

@@ -65,15 +65,17 @@ def reported(usage: Any, input_names: tuple[str, ...], output_names: tuple[str, 
     """A usage object read under any of the usual names. Negative, absurd or missing counts are not believed."""
     if not isinstance(usage, dict):
         return None
-    counts = []
-    for names in (input_names, output_names):
-        found = next((usage[name] for name in names if usage.get(name) is not None), 0)
-        if type(found) is not int or not 0 <= found <= MAX_TOKENS:
-            return None
-        counts.append(found)
-    if not any(name in usage for name in input_names + output_names):
-        return None
-    return Usage(counts[0], counts[1])
+    counts, is_there = [0, 0], False
+    for place, names in enumerate((input_names, output_names)):
+        for name in names:
+            if name in usage:
+                is_there = True
+                if (found := usage[name]) is not None:
+                    if type(found) is not int or not 0 <= found <= MAX_TOKENS:
+                        return None
+                    counts[place] = found
+                    break
+    return Usage(counts[0], counts[1]) if is_there else None
 
 
 #: More tokens than any one call can have; a report above it is a mistake.

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -296,7 +297,12 @@ def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:
 def timeouts(call: Call) -> Timeouts:
     """The publisher's time, within the operator's."""
     limit = min(call.listing.endpoint.timeout_seconds, call.most_seconds or settings.GATEWAY_UPSTREAM_TIMEOUT_SECONDS)
-    return Timeouts(first_byte=limit, idle=limit, total=600 if call.is_streamed else limit)
+    return _timeouts(limit, call.is_streamed)
+
+
+@lru_cache(1024)
+def _timeouts(limit: float, is_streamed: bool) -> Timeouts:
+    return Timeouts(first_byte=limit, idle=limit, total=600 if is_streamed else limit)
 
 
 def status_problem(reply: Reply, secret: str | None) -> Problem:
