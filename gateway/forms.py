@@ -13,6 +13,7 @@ import msgspec
 
 from common.problems import FieldError, ValidationFailed
 from gateway.adapters import count_tokens
+from gateway.adapters.anthropic import USUAL_MAX_TOKENS
 from gateway.hotpath.app import MAX_BODY_BYTES
 from gateway.hotpath.rules import KINDS, max_output_tokens, most_of
 from gateway.hotpath.snapshot import Schema
@@ -161,7 +162,8 @@ class PlaygroundForm:
             invoke = f"/api/models/{slug.replace('/', ':')}/invoke"
             return ModelRequest(invoke, self._kind, self._input)
         streamed = {"stream": True} if self.is_streamed else {}
-        return ModelRequest(path, self._kind, {"model": slug, **self._input, **streamed})
+        bound = {"max_tokens": USUAL_MAX_TOKENS} if self._kind == Invocation.Kind.MESSAGES else {}
+        return ModelRequest(path, self._kind, {"model": slug, **bound, **self._input, **streamed})
 
     def check(self) -> list[FieldError]:
         """Everything wrong with the input: what could not be read, and what does not fit the schema."""

@@ -20,6 +20,7 @@ from gateway.errors import UpstreamFailed
 
 PATH = "/messages"
 VERSION = "2023-06-01"
+USUAL_MAX_TOKENS = 1024  # of a call that a person makes, who may not know that it has to say so
 #: What is passed on of a caller's headers: these, and nothing else.
 PASSED_HEADERS = ("anthropic-version", "anthropic-beta")
 _PASSED_VALUE = re.compile(r"[A-Za-z0-9 ,._-]{1,200}", re.ASCII)

@@ -1,6 +1,6 @@
 """The ASGI application in front of Django: it answers the calls of models and hands every other path on.
 
-Errors leave in OpenAI's envelope under `/v1`, as problem documents under `/api`.
+Errors leave in the envelope of OpenAI's or Anthropic's clients under `/v1`, as problem documents under `/api`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from apikeys import errors as apikeys
 from common import problems
 from gateway import errors
+from gateway.adapters.anthropic import USUAL_MAX_TOKENS
 from gateway.models import Endpoint, Invocation
 from marketplace.models import AIModel, Category
 from marketplace.services.forms import example_of_schema
@@ -62,7 +63,9 @@ def call_addresses(ai_model: AIModel) -> list[Address]:
     publisher, slug = ai_model.publisher.slug, ai_model.slug
     example = example_of_schema(ai_model.current_version.input_schema) if ai_model.current_version else {}
     kind = _kind_under_v1(ai_model)
-    found = [_address_under_v1(kind, {"model": f"{publisher}/{slug}", **example})] if kind is not None else []
+    bound = {"max_tokens": USUAL_MAX_TOKENS} if kind == Kind.MESSAGES else {}
+    body = {"model": f"{publisher}/{slug}", **bound, **example}
+    found = [_address_under_v1(kind, body)] if kind is not None else []
     invoke: Address = {
         "id": "invoke",
         "path": f"/api/models/{publisher}:{slug}/invoke",

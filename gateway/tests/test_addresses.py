@@ -34,6 +34,7 @@ def addresses_of(ai_model):
         ("translation", MESSAGES, "openai", "/v1/chat/completions"),
         ("code", PROMPT, "openai", "/v1/completions"),
         ("embeddings", INPUT, "openai", "/v1/embeddings"),
+        ("chat", MESSAGES, "anthropic", "/v1/messages"),
         ("chat", MESSAGES, "json", None),
         ("text-classification", TEXT_IN, "json", None),
         ("chat", MESSAGES, None, "/v1/chat/completions"),  # no endpoint yet: as it would be

@@ -11,11 +11,14 @@ from apikeys.tests.factories import make_key, make_person
 from common.outbound import OutboundBadAnswer, Timeouts
 from gateway.adapters import MAX_TOKENS, Usage, anthropic
 from gateway.errors import UpstreamFailed
+from gateway.forms import PlaygroundForm
 from gateway.hotpath import stream as stream_module
-from gateway.models import Invocation
+from gateway.models import Endpoint, Invocation
+from gateway.serializers import answer_shown
 from gateway.services import check_books, set_endpoint
 from gateway.tests.asgi import Request, running_app
 from gateway.tests.upstream import chunk, stream_of
+from marketplace.models import AIModel
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model
 
@@ -256,6 +259,16 @@ def test_an_upstream_that_is_quick_enough_is_not_cut_off(ask, upstream, monkeypa
 )
 def test_usage_is_believed_only_when_it_can_be(usage, expected):
     assert anthropic.usage({"usage": usage}) == expected
+
+
+def test_the_playground_asks_with_a_bound_and_shows_the_text(people):
+    ai_model = AIModel.objects.detailed().get(name="anthropic")
+    endpoint = Endpoint.objects.of_model(ai_model.id).first()
+    form = PlaygroundForm(ai_model, endpoint)
+    assert (form.request.path, form.can_stream) == ("/v1/messages", False)
+    assert form.request.body["max_tokens"] == 1024
+    assert answer_shown(form.request.kind, ANSWER) == {"text": "Hi"}
+    assert answer_shown(form.request.kind, {"content": [7, {"type": "tool_use"}]}) == {"text": ""}
 
 
 @pytest.mark.parametrize("data", [b"{", b"7", b"{}", b'{"type": 5}', b'{"type": "a\\nb"}', b'{"type": "A b"}', b"[[[["])
