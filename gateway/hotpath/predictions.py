@@ -29,9 +29,10 @@ from common.outbound import OutboundRefused, check_url
 from common.problems import FieldError, InternalError, Problem, ServiceUnavailable, ValidationFailed, flatten
 from common.rest import CharField, IntegerField, ListField, Serializer, json_type
 from gateway import errors
+from gateway.hotpath.callers import Caller
 from gateway.hotpath.orm import run_in_django
 from gateway.hotpath.rules import Call, check_input, failure, kind_of, problem_of
-from gateway.hotpath.snapshot import Caller, Listing
+from gateway.hotpath.snapshot import Listing
 from gateway.models import Prediction
 from gateway.services.calls import Reserve, Settle
 from gateway.services.prediction_content import content_of
@@ -105,7 +106,7 @@ def prediction_call(caller: Caller, listing: Listing, body: Mapping[str, Any], i
     """The call that a body of `POST /v1/predictions` asks for, checked. Raises ValidationFailed with every fault."""
     bound = PredictionIn(data=body)
     if not bound.is_valid():
-        details = serializers.ValidationError(bound.errors).get_full_details()  # type: ignore[arg-type]
+        details = serializers.ValidationError(bound.errors).get_full_details()
         raise ValidationFailed(errors=flatten(details))
     values = bound.validated_data
     if faults := list(_faults(values)):
@@ -310,8 +311,8 @@ class Predictions:
             call = await self._call_of(prediction)
         except ServiceUnavailable:  # it goes back in line when its lease has ended
             raise
-        except Problem as problem:
-            await run_in_django(_refused, prediction.id, self._worker, problem)
+        except Problem as fault:
+            await run_in_django(_refused, prediction.id, self._worker, fault)
             return
         if self._is_closing or job.why == "stopped":
             await run_in_django(_released, [prediction.id], self._worker)

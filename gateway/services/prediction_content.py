@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from operator import methodcaller
 from typing import Any
 
 from django.conf import settings
@@ -123,15 +124,11 @@ def forget_expired_before(at: datetime) -> int:
 
 def reseal_predictions() -> int:
     """Bring what is kept under the current key-encryption key. Returns how many values changed."""
-    return sum(
-        reseal_column(
-            Prediction.objects.only("id", column),
-            column,
-            lambda prediction, column=column: prediction.context(column),
-            chunk_size=20,
-        )
-        for column in SEALED
-    )
+    changed = 0
+    for column in SEALED:
+        rows = Prediction.objects.only("id", column)  # few at a time: each may be large
+        changed += reseal_column(rows, column, methodcaller("context", column), chunk_size=20)
+    return changed
 
 
 def count_retired_predictions() -> int:

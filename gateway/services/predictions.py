@@ -131,8 +131,9 @@ def claim_predictions(*, worker: UUID, room: int) -> list[Prediction]:
         return []
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
-        most = settings.PREDICTIONS_RUNNING_PER_ORGANIZATION
-        cursor.execute(CLAIM, {"most": most, "room": room, "worker": worker, "lease": LEASE})
+        facts: dict[str, Any] = {"room": room, "worker": worker, "lease": LEASE}
+        facts["most"] = settings.PREDICTIONS_RUNNING_PER_ORGANIZATION
+        cursor.execute(CLAIM, facts)
         ids = [id for (id,) in cursor.fetchall()]
     return list(Prediction.objects.filter(pk__in=ids).order_by("id"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 from aiohttp import web
 from django.db import connection, connections
 from django.test import Client, override_settings
+from standardwebhooks import Webhook
 
 from accounts.models import Budget
 from apikeys.services import SpendLimit, revoke_key
@@ -26,12 +28,30 @@ from gateway.hotpath.call import Gateway
 from gateway.hotpath.orm import run_in_django
 from gateway.hotpath.predictions import seconds_to_wait
 from gateway.models import Invocation, Prediction
-from gateway.services import check_books, prune_predictions, set_endpoint, settle_orphans, sweep_predictions
-from gateway.services.predictions import begin_prediction, claim_predictions, finish_prediction, renew_predictions
+from gateway.services import (
+    check_books,
+    count_retired_predictions,
+    prune_predictions,
+    reseal_predictions,
+    set_endpoint,
+    settle_orphans,
+    sweep_predictions,
+)
+from gateway.services.prediction_content import MAX_EVENT_BYTES
+from gateway.services.predictions import (
+    begin_prediction,
+    claim_predictions,
+    finish_prediction,
+    read_prediction,
+    renew_predictions,
+)
 from gateway.tests.asgi import Request, running_app
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model
+from notifications.adapters.webhook import shown_secret
 from notifications.models import WebhookDelivery
+from notifications.services import deliver_webhooks, webhook_secret
+from notifications.tests.receiver import Receiver
 
 PRICE = 1_000_000
 
@@ -549,3 +569,46 @@ def test_events_are_put_into_the_outbox_once_each(world):
     deliveries = WebhookDelivery.objects.filter(subject=id).order_by("id")
     assert [one.kind for one in deliveries] == ["prediction.started", "prediction.succeeded"]
     assert all(b"secret-path" not in bytes(one.sealed_url) for one in deliveries)
+
+
+def test_a_receiver_hears_of_the_end_signed_and_with_a_small_output(world, upstream):
+    with Receiver() as receiver:
+        networks = [f"127.0.0.1/32:{port}" for port in (upstream.port, receiver.port)]
+        with override_settings(OUTBOUND_ALLOWED_NETWORKS=networks):
+
+            async def scenario(app):
+                small = await world.post(prefer="wait", webhook=receiver.url)(app)
+                upstream.answer = {"label": "x" * MAX_EVENT_BYTES}
+                return small, await world.post(prefer="wait", webhook=receiver.url)(app)
+
+            small, large = world.run(scenario)
+            assert (deliver_webhooks(), deliver_webhooks()) == (2, 0)
+    secret = shown_secret(webhook_secret(world.people.organization.pk))
+    events = {}
+    for headers, body in receiver.seen:
+        event = Webhook(secret).verify(body, headers)
+        events[event["data"]["id"]] = event
+    assert {event["type"] for event in events.values()} == {"prediction.succeeded"}
+    data = events[small.json["id"]]["data"]
+    assert (data["output"], data["has_output"], data["cost"]["amount"]) == ({"label": "ok"}, True, "0.001")
+    assert "input" not in data
+    data = events[large.json["id"]]["data"]
+    assert (data["output"], data["has_output"]) == (None, True)
+
+
+def test_a_new_key_encryption_key_reaches_what_is_kept(world, settings):
+    id = world.run(lambda app: world.post(prefer="wait", webhook="https://hooks.example.org/x")(app)).json["id"]
+    before = dict(settings.KEY_ENCRYPTION_KEYS)
+    settings.KEY_ENCRYPTION_KEYS = {"new": os.urandom(32), **before}
+    left = count_retired_predictions()
+    assert left >= 3
+    assert reseal_predictions() == left
+    assert (count_retired_predictions(), reseal_predictions()) == (0, 0)
+    found = read_prediction(decode("pred", id))
+    assert (found["input"], found["output"], found["webhook"]) == (
+        {"text": "x"},
+        {"label": "ok"},
+        "https://hooks.example.org/x",
+    )
+    settings.KEY_ENCRYPTION_KEYS = {**before, "new": settings.KEY_ENCRYPTION_KEYS["new"]}
+    reseal_predictions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from operator import methodcaller
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -32,9 +33,7 @@ def reseal_webhooks() -> int:
     """Bring secrets, and what waits to be sent, under the current key-encryption key. Returns how many changed."""
     changed = reseal_column(WebhookSecret.objects.all(), "sealed", lambda secret: secret.context)
     for column in ("sealed_url", "sealed_body"):
-        changed += reseal_column(
-            WebhookDelivery.objects.all(), column, lambda delivery, column=column: delivery.context(column)
-        )
+        changed += reseal_column(WebhookDelivery.objects.all(), column, methodcaller("context", column))
     return changed
 
 
