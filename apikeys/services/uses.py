@@ -85,18 +85,11 @@ def touch_keys(uses: Iterable[Use]) -> int:
         client = client_of(use.user_agent)
         latest[use.key_id] = (use.address, client)
         seen.setdefault(use.key_id, {})[client, use.address] = None
+    addresses, clients = [address for address, _ in latest.values()], [client for _, client in latest.values()]
+    parameters: list[Any] = [list(latest), addresses, clients, list(latest), USED_AT_MOST_EVERY]
     with connection.cursor() as cursor:
-        cursor.execute(
-            TOUCH,
-            [
-                list(latest),
-                [address for address, _ in latest.values()],
-                [client for _, client in latest.values()],
-                list(latest),
-                USED_AT_MOST_EVERY,
-            ],
-        )
-        changed = cursor.rowcount
+        cursor.execute(TOUCH, parameters)
+        changed = int(cursor.rowcount)
     _note_clients([(id, *pair) for id, pairs in seen.items() for pair in list(pairs)[-MAX_CLIENTS:]])
     return changed
 
