@@ -310,7 +310,7 @@ class PredictionOut(PredictionRowOut):
 
     input = ObjectField()
     output = serializers.JSONField(allow_null=True)
-    error = ObjectField(allow_null=True, help_text="As `error` of a call that failed.")  # type: ignore[assignment]
+    error = ObjectField(allow_null=True, help_text="As `error` of a call that failed.")
     webhook = serializers.CharField(allow_null=True)
     webhook_events = serializers.ListField(child=serializers.CharField())
 
