@@ -24,7 +24,8 @@ _BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome
 _NAMES = {"OpenAI/Python": "openai-python", "AsyncOpenAI/Python": "openai-python", "OpenAI/JS": "openai-node"}
 
 # Weak locks: they stand in nobody's way who only refers to the key, as the rows of clients do.
-TOUCH = """UPDATE apikeys_apikey k SET last_used_at = clock_now(), last_used_address = u.address, last_used_client = u.client
+TOUCH = """UPDATE apikeys_apikey k
+   SET last_used_at = clock_now(), last_used_address = u.address, last_used_client = u.client
   FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS u (key_id, address, client)
  WHERE k.id = u.key_id AND k.id IN (
        SELECT id FROM apikeys_apikey
