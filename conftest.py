@@ -25,6 +25,7 @@ from config.cluster import READY_SECONDS, Cluster, launch_web, own_directory, ra
 from config.processes import Failure, spawn
 from config.servers import APP_ROLE, OWNER_ROLE
 from config.var import Var
+from tests import one_door
 
 ROOT = Path(__file__).resolve().parent
 
@@ -61,9 +62,17 @@ def pytest_configure(config: pytest.Config) -> None:
     }
     Path(os.environ["STATIC_DIR"]).mkdir(exist_ok=True)  # or WhiteNoise warns
     django.setup()
+    one_door.watch()
     if getattr(config.option, "numprocesses", None):
         # Workers inherit the environment; with this in it, they would load the settings before theirs are written.
         del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Whatever a test made the product do, it talked to strangers through the one door."""
+    if found := one_door.take_found():
+        pytest.fail("\n".join(found), pytrace=False)
 
 
 def pytest_unconfigure() -> None:

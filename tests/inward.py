@@ -14,6 +14,7 @@ from aiohttp.abc import AbstractResolver
 
 CANARY_HOSTS = ["127.0.0.1", "127.1.2.3", "::1"]
 PUBLIC_HOST = "127.0.0.2"  # stands for the internet: opened by the operator's setting
+DEAD_HOST = "127.0.0.3"  # as public, and nobody answers there
 
 
 def words(text: str) -> list[str]:
@@ -26,12 +27,12 @@ LITERALS = words("""
     [::1] [::] [::ffff:127.0.0.1] [::ffff:7f00:1] [0:0:0:0:0:ffff:127.0.0.1] [::127.0.0.1] [::ffff:0:127.0.0.1]
     [64:ff9b::7f00:1] [64:ff9b:1::7f00:1] [2002:7f00:1::] [2001:0:7f00:1::] [fe80::1%25lo] [fe80::1%lo] [::1%251]
     ①②⑦.⓪.⓪.① 127。0。0。1 １２７.0.0.1 127．0．0．1 ١٢٧.0.0.1 ⑯⑨.254.169.254 ｌｏｃａｌｈｏｓｔ
-    127.000.000.001 0x7f.0x0.0x0.0x1 127.0x0.1 0x7f000001. 0177.0.0.01 127.65538 [0000::0001] [::ffff:127.1.2.3]
+    127.000.000.001 0x7f.0x0.0x0.0x1 127.0x0.1 0x7f000001. 0177.0.0.01 [0000::0001] [::ffff:127.1.2.3]
     [::7f00:1] [::1%lo] ⓛⓞⓒⓐⓛⓗⓞⓢⓣ localhost.localdomain 127.0.0.1;public.test 127.0.0.1,public.test
     user:pw@127.0.0.1 public.test@127.0.0.1 127.0.0.1%2f@public.test public.test%00@127.0.0.1 %31%32%37.0.0.1
 """)
 NAMES = ["flip0.test", "flip1.test", "mixed0.test", "mixed1.test", "late.test", "priv.test", "six.test", "map.test"]
-NAMES += ["nat.test", "scope.test", "many.test", "odd.test", "zero.test"]
+NAMES += ["half.test", "nat.test", "scope.test", "many.test", "odd.test", "zero.test"]
 REDIRECTS = [
     "http://127.0.0.1:{port}/r",
     "http://[::1]:{port}/r",
@@ -81,6 +82,7 @@ class AttackersDNS:
 
     ANSWERS = {
         "priv": ["127.0.0.1"],
+        "half": [DEAD_HOST, "127.0.0.1"],
         "six": ["::1"],
         "map": ["::ffff:127.0.0.1"],
         "nat": ["64:ff9b::7f00:1"],

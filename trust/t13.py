@@ -67,12 +67,6 @@ SABOTAGES = (
         '            raise OutboundRefused("The host name leads to an address that is not public.")\n' + _NO_MORE,
     ),
     Sabotage(
-        "the socket is checked by nobody, and literals by no one else",
-        "common/outbound/addresses.py",
-        "            if not self.permits(target.scheme, host, port):\n",
-        "            if target.address.version == 4 and not self.permits(target.scheme, host, port):\n",
-    ),
-    Sabotage(
         "the list of Python in place of ours",
         "common/outbound/addresses.py",
         "    return not any(address in network for network in _NOT_PUBLIC_4)\n",
@@ -137,7 +131,7 @@ def run(context: Context) -> Result:
 
         async def attack() -> None:
             async with inward.running() as inside:
-                opened = [f"{inward.PUBLIC_HOST}/32:{inside.port}"]
+                opened = [f"{host}/32:{inside.port}" for host in (inward.PUBLIC_HOST, inward.DEAD_HOST)]
                 with override_settings(
                     OUTBOUND_ALLOWED_NETWORKS=opened, OUTBOUND_ALLOW_HTTP=False, GATEWAY_CIRCUIT_FAILURES=0
                 ):
@@ -336,7 +330,8 @@ def _variant(random: Random, port: int) -> str:
         random.choice([str(number), hex(number), f"0{number:o}", f"{parts[0]}.{number & 0xFFFFFF}"]),
         f"[{random.choice(['::ffff:', '64:ff9b::', '::', '2002:'])}{mapped}{random.choice(['', '::'])}]",
         "".join(random.choice([c, chr(0xFEE0 + ord(c))]) for c in str(IPv4Address(number))),
-        random.choice(["flip", "late", "mixed", "priv", "six", "map", "many"]) + f"{random.randrange(10**6)}.test",
+        random.choice(["flip", "late", "mixed", "half", "priv", "six", "map", "many"])
+        + f"{random.randrange(10**6)}.test",
         str(IPv4Address(number)) + random.choice([".", "%00", "%2f", "\t", "\n", "#", "\\"]),
     ]
     scheme = random.choice(["http", "https", "HTTP", "hTTp"])
