@@ -387,7 +387,8 @@ SPECTACULAR_SETTINGS = {
     "GET_LIB_DOC_EXCLUDES": "common.schema.undocumented",
     "ENUM_NAME_OVERRIDES": {
         "PlatformRole": ["consumer", "developer", "staff"],
-        "PredictionStatus": ["queued", "running", "succeeded", "failed", "canceled"],
+        "PredictionStatus": "gateway.models.Prediction.Status",
+        "DeploymentStatus": "gateway.models.Deployment.Status",
         "OrganizationRole": ["owner", "admin", "developer", "billing", "member"],
     },
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "common.schema.finish"],
