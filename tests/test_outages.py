@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -23,7 +25,7 @@ from aiohttp import web
 from common.ids import decode
 from config.up import answers, web_command
 from conftest import random_port
-from gateway.tests.upstream import FakeUpstream
+from gateway.tests.upstream import FakeUpstream, chunk, stream_of
 from tests.client import Answer, Client, make_key
 from tests.test_publish_story import DRAFT
 from tests.test_up import Launcher
@@ -58,12 +60,12 @@ class Instance:
         login = {name: demo["users"]["developer"][name] for name in ("email", "password")}
         self.person = Client(self.url, Client(self.url).post("/api/auth/login", login).json["access"])
         self.key = make_key(self.person, rate_limit=100_000)
-        self.model = self._publish()
+        self.model = self.publish("json", name="Outage")
 
-    def _publish(self) -> str:
-        made = self.person.post("/api/models", DRAFT | {"name": "Outage"})
+    def publish(self, protocol: str, **values: Any) -> str:
+        made = self.person.post("/api/models", DRAFT | values)
         assert made.status == 201, made
-        endpoint = {"url": self.upstream.url, "protocol": "json", "timeout_seconds": 60}
+        endpoint = {"url": self.upstream.url, "protocol": protocol, "timeout_seconds": 60}
         assert self.person.put(f"/api/models/{made.json['id']}/endpoint", endpoint).status == 200
         assert self.person.post(f"/api/models/{made.json['id']}/publish").status == 200
         return made.json["id"]
@@ -254,6 +256,44 @@ def test_a_gateway_that_is_asked_to_end_finishes_its_calls(instance):
     assert process.wait(10) in (0, -signal.SIGTERM)
     receipts = [instance.state_of(answer.headers["x-request-id"]) for answer in done]
     assert {(receipt["state"], receipt["rule"]["code"]) for receipt in receipts} == {("final", "per_call")}
+    assert instance.settle_the_rest() == 0
+
+
+def test_a_gateway_that_is_asked_to_end_ends_its_streams_and_takes_no_more(instance):
+    url, process = instance.start_gateway()
+    body = {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    began = threading.Event()
+    instance.upstream.behave = stream_of(*[chunk("abcd") for _ in range(600)], pause=0.05)
+    per_token = {"input_tokens_per_million": "1", "output_tokens_per_million": "1"}
+    anything = {"input": {"type": "object"}, "output": {"type": "object"}}
+    pricing = {"type": "paid", "rates": per_token}
+    model = instance.publish("openai", name="Endless", api_spec=anything, pricing=pricing)
+
+    def stream() -> bytes:
+        address = urlsplit(url)
+        headers = {"Authorization": f"Bearer {instance.key.credential}", "Content-Type": "application/json"}
+        with closing(HTTPConnection(address.hostname, address.port, timeout=60)) as connection:
+            connection.request("POST", "/v1/chat/completions", json.dumps({"model": model, **body}), headers)
+            with connection.getresponse() as response:
+                received = response.read1()
+                began.set()
+                while part := response.read1():
+                    received += part
+                return received
+
+    with ThreadPoolExecutor(1) as threads:
+        endless = threads.submit(stream)
+        assert began.wait(20)
+        process.terminate()
+        time.sleep(0.5)
+        with pytest.raises(ConnectionRefusedError):
+            instance.invoke(url)
+        events = endless.result(30).split(b"data: ")
+    assert process.wait(10) in (0, -signal.SIGTERM)
+    assert events[-1] == b"[DONE]\n\n"
+    assert json.loads(events[-2])["error"]["code"] == "gateway_stopped"
+    ended = "SELECT state, rule, error_code, cost_nano > 0 FROM gateway_invocation ORDER BY id DESC LIMIT 1"
+    assert instance.execute(ended) == [("final", "usage_counted", "gateway_stopped", True)]
     assert instance.settle_the_rest() == 0
 
 

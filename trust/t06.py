@@ -192,7 +192,10 @@ class Mishaps:
                     good.setdefault((made.url, made.kind), made.ended)
         self._context.expect(len(good) == len(wanted), f"{kind}: {sorted(wanted - set(good))} do not answer again")
         if good:
-            self._context.worst("recovery_seconds", max(0.0, max(good.values()) - back))
+            seconds = max(0.0, max(good.values()) - back)
+            self._context.worst("recovery_seconds", seconds)
+            if kind == "killed, and Valkey too":
+                self._context.worst("recovery_from_both_seconds", seconds)
 
     def _judge(self, kind: str, made: list[Made], began: float) -> None:
         expect = self._context.expect
