@@ -29,6 +29,7 @@ HAND_ON = {
     "accounts/services/members.py:_remove",
     "apikeys/services/keys.py:_record",
     "config/staff_log.py:_record",
+    "gateway/services/deployments.py:_record",
     "marketplace/services/listings.py:_move",
     "marketplace/services/listings.py:_record",
 }
@@ -44,6 +45,8 @@ def recorded(tree: ast.Module, where: str) -> Iterator[tuple[str, str]]:
             if not isinstance(call, ast.Call) or name not in RECORDERS:
                 continue
             position, prefix = RECORDERS[name]
+            if len(call.args) <= position:  # another function of that name
+                continue
             given = call.args[position]
             act = prefix + given.value if isinstance(given, ast.Constant) else ""
             yield act, f"{where}:{function.name}"
