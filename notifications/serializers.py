@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from notifications.adapters.webhook import shown_secret
+from notifications.services import shown_secret
 
 
 class WebhookSecretOut(serializers.Serializer[Any]):

@@ -87,17 +87,17 @@ class ObjectField(serializers.Field[dict[str, Any], Any, Any, Any]):
 
 
 class PredictionIn(Serializer):
-    """`deadline_seconds`: how long it may take, waiting included; by default as long as the instance allows."""
+    """`input`: what the model takes; of an OpenAI-compatible one the body without `model`, and never `stream`.
+
+    `webhook`: an https:// address to be told at, of what `webhook_events` names, by default of the end alone.
+    `deadline_seconds`: how long it may take, waiting included; by default as long as the instance allows.
+    """
 
     model = CharField(max_length=200)
-    input = ObjectField(help_text="What the model takes; of an OpenAI-compatible one the body without `model`.")
-    webhook = CharField(max_length=MAX_URL_LENGTH, required=False, help_text="An https:// address to be told at.")
+    input = ObjectField()
+    webhook = CharField(max_length=MAX_URL_LENGTH, required=False)
     webhook_events = ListField(
-        child=serializers.ChoiceField(choices=EVENTS),
-        required=False,
-        allow_empty=False,
-        max_length=len(EVENTS),
-        help_text="Of what the webhook is told; by default of the end alone.",
+        child=serializers.ChoiceField(choices=EVENTS), required=False, allow_empty=False, max_length=len(EVENTS)
     )
     deadline_seconds = IntegerField(min_value=1, required=False)
 

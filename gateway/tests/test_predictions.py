@@ -48,9 +48,8 @@ from gateway.services.predictions import (
 from gateway.tests.asgi import Request, running_app
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model
-from notifications.adapters.webhook import shown_secret
 from notifications.models import WebhookDelivery
-from notifications.services import deliver_webhooks, webhook_secret
+from notifications.services import deliver_webhooks, shown_secret, webhook_secret
 from notifications.tests.receiver import Receiver
 
 PRICE = 1_000_000

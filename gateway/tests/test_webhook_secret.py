@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apikeys.tests.factories import make_key, make_person
-from notifications.adapters.webhook import shown_secret
-from notifications.services import webhook_secret
+from notifications.services import shown_secret, webhook_secret
 
 pytestmark = pytest.mark.django_db
 PATH = "/api/webhooks/secret"

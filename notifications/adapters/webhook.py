@@ -20,8 +20,6 @@ from common.outbound import Door, OutboundError, OutboundRefused, Timeouts
 TIMEOUTS = Timeouts(connect=5, first_byte=10, idle=5, total=15)
 #: The answer's body is not read: its status says all there is to say. One that announces more than this is no answer.
 MAX_ANSWER_BYTES = 1024 * 1024
-SECRET_PREFIX = "whsec_"
-
 Result = TypeVar("Result")
 
 
@@ -46,11 +44,6 @@ class Outcome:
     status: int | None
     reason: str = ""
     is_final: bool = False
-
-
-def shown_secret(secret: bytes) -> str:
-    """As its owner's program wants it."""
-    return SECRET_PREFIX + base64.b64encode(secret).decode()
 
 
 def signature(secret: bytes, name: str, at: int, body: bytes) -> str:

@@ -7,7 +7,7 @@ from notifications.services.messages import (
     reseal_messages,
     send_again,
 )
-from notifications.services.signing import count_retired_webhooks, reseal_webhooks, webhook_secret
+from notifications.services.signing import count_retired_webhooks, reseal_webhooks, shown_secret, webhook_secret
 from notifications.services.webhooks import deliver_webhooks, prune_webhooks, send_webhook
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "reseal_webhooks",
     "send_again",
     "send_webhook",
+    "shown_secret",
     "webhook_secret",
 ]

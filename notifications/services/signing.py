@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from operator import methodcaller
 from uuid import UUID
@@ -27,6 +28,11 @@ def webhook_secret(organization_id: UUID) -> bytes:
         except IntegrityError:  # somebody was faster
             found = WebhookSecret.objects.get(organization=organization_id)
     return open_sealed(bytes(found.sealed), found.context)
+
+
+def shown_secret(secret: bytes) -> str:
+    """As its owner's program wants it."""
+    return "whsec_" + base64.b64encode(secret).decode()
 
 
 def reseal_webhooks() -> int:

@@ -25,7 +25,7 @@ from standardwebhooks import Webhook
 
 from common.clock import now
 from common.ids import decode, uuid7
-from notifications.adapters.webhook import Outcome, outcome_of, shown_secret
+from notifications.adapters.webhook import Outcome, outcome_of
 from notifications.models import WebhookDelivery, WebhookReceiver, WebhookSecret
 from notifications.services import (
     count_retired_webhooks,
@@ -33,6 +33,7 @@ from notifications.services import (
     prune_webhooks,
     reseal_webhooks,
     send_webhook,
+    shown_secret,
     webhook_secret,
 )
 from notifications.services import webhooks as module
