@@ -11,10 +11,12 @@ registries.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address
 from random import Random
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from trust.harness import Context, Result
 from trust.registry import Sabotage
@@ -121,25 +123,22 @@ def run(context: Context) -> Result:
 
     attacker = inward.AttackersDNS()
 
-    async def resolve(_self: Any, host: str, port: int) -> Any:
-        return await attacker.resolve(host, port)
+    async def resolve(_self: Any, host: str, port: int) -> Sequence[str]:
+        found: Sequence[str] = await attacker.resolve(host, port)
+        return found
 
     publisher, models = _make_models(context)
-    systems = door.SystemResolver.resolve
-    door.SystemResolver.resolve = resolve  # type: ignore[method-assign]  # the world outside, not ours
-    try:
 
-        async def attack() -> None:
-            async with inward.running() as inside:
-                opened = [f"{host}/32:{inside.port}" for host in (inward.PUBLIC_HOST, inward.DEAD_HOST)]
-                with override_settings(
-                    OUTBOUND_ALLOWED_NETWORKS=opened, OUTBOUND_ALLOW_HTTP=False, GATEWAY_CIRCUIT_FAILURES=0
-                ):
-                    await Attack(context, inside, publisher, models).make()
+    async def attack() -> None:
+        async with inward.running() as inside:
+            opened = [f"{host}/32:{inside.port}" for host in (inward.PUBLIC_HOST, inward.DEAD_HOST)]
+            with override_settings(
+                OUTBOUND_ALLOWED_NETWORKS=opened, OUTBOUND_ALLOW_HTTP=False, GATEWAY_CIRCUIT_FAILURES=0
+            ):
+                await Attack(context, inside, publisher, models).make()
 
+    with patch.object(door.SystemResolver, "resolve", resolve):  # the world outside, not ours
         asyncio.run(attack())
-    finally:
-        door.SystemResolver.resolve = systems  # type: ignore[method-assign]
     if context.shard[0] == 1:
         hold_against_the_registries(context)
     return context.result()
@@ -326,7 +325,7 @@ def _variant(random: Random, port: int) -> str:
     parts = list(number.to_bytes(4, "big"))
     mapped = f"{number >> 16:x}:{number & 0xFFFF:x}"
     ways = [
-        ".".join(random.choice([str, hex, lambda n: f"0{n:o}"])(part) for part in parts),
+        ".".join(random.choice(["{}", "{:#x}", "0{:o}"]).format(part) for part in parts),
         random.choice([str(number), hex(number), f"0{number:o}", f"{parts[0]}.{number & 0xFFFFFF}"]),
         f"[{random.choice(['::ffff:', '64:ff9b::', '::', '2002:'])}{mapped}{random.choice(['', '::'])}]",
         "".join(random.choice([c, chr(0xFEE0 + ord(c))]) for c in str(IPv4Address(number))),

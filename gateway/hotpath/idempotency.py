@@ -198,7 +198,8 @@ class Claim:
 async def _opened(id: UUID, sealed: bytes | None) -> Kept:
     if sealed is not None:
         try:
-            return await aside(len(sealed), open_answer, id, sealed)
+            kept: Kept = await aside(len(sealed), open_answer, id, sealed)
+            return kept
         except SealError:
             logger.error("kept_answer_does_not_open", extra={"request_id": encode("req", id)})
     raise IdempotentAnswerNotKept(original_request_id=encode("req", id))
