@@ -105,6 +105,7 @@ class Storm:
     def make(self, load: Load, trial: Trial, kind: str) -> None:
         """A trial's calls, with one calamity among them."""
         random, first = trial.random, load.begun
+        self._market.refill(self._context.ground.owner_url)
         load.go()
         load.wait(first + random.randint(trial.size // 10, trial.size // 2))
         time.sleep(0.03 * random.random())
