@@ -81,11 +81,14 @@ SABOTAGES = (
 def run(context: Context) -> Result:
     with context.ground.another_database():
         city = City.build(context.random)
-        for trial in context.each(per=PER):
-            if trial.number // PER % 2:
-                city.turn_windows(trial.number)
-            asyncio.run(_round(context, city, trial))
-            city.judge(context, trial)
+        with asyncio.Runner() as runner:
+            connections = runner.run(_connect(context.ground.database_url))
+            for trial in context.each(per=PER):
+                if trial.number // PER % 2:
+                    city.turn_windows(trial.number)
+                runner.run(_round(context, city, trial, connections))
+                city.judge(context, trial)
+            runner.run(_hang_up(connections))
         city.fill_up(context)
     if context.shard[0] == 1:
         _over_http(context)
@@ -271,58 +274,68 @@ class City:
 # --- Workers ----------------------------------------------------------------------------------------------------------
 
 
-async def _round(context: Context, city: City, trial: Trial) -> None:
+async def _connect(url: str) -> list[psycopg.AsyncConnection]:
+    """A connection for each worker, as a gateway process has one."""
+    from gateway.hotpath.money import SESSION
+
+    connect = psycopg.AsyncConnection.connect
+    return [await connect(url, autocommit=True, options=SESSION, prepare_threshold=0) for _ in range(WORKERS)]
+
+
+async def _hang_up(connections: list[psycopg.AsyncConnection]) -> None:
+    for connection in connections:
+        await connection.close()
+
+
+async def _round(context: Context, city: City, trial: Trial, connections: list[psycopg.AsyncConnection]) -> None:
     random, shares = trial.random, [0] * WORKERS
     for number in range(trial.size):
         shares[number % WORKERS] += 1
     left, city.open = list(city.open), []
     random.shuffle(left)
-    begun = asyncio.Barrier(sum(1 for share in shares if share))
+    for connection in connections:
+        await connection.execute("SELECT set_config('agorai.clock_offset', %s, false)", [city.offset])
     workers = [
-        _work(context, city, Random(random.random()), share, left[number::WORKERS], begun)
+        _work(context, city, Random(random.random()), share, left[number::WORKERS], connections[number])
         for number, share in enumerate(shares)
-        if share
     ]
     for kept in await asyncio.gather(*workers):
         city.open += kept
 
 
 async def _work(
-    context: Context, city: City, random: Random, reserves: int, open: list[Open], begun: asyncio.Barrier
+    context: Context,
+    city: City,
+    random: Random,
+    reserves: int,
+    open: list[Open],
+    connection: psycopg.AsyncConnection,
 ) -> list[Open]:
     """So many reserves, in batches with settles of open calls. Returns what is still open."""
-    from gateway.hotpath.money import SESSION
     from gateway.services.calls import BATCH_SQL, batch_answer, batch_parameters
 
-    options = SESSION + (f" -c agorai.clock_offset={city.offset.replace(' ', chr(92) + ' ')}" if city.offset else "")
-    async with await psycopg.AsyncConnection.connect(
-        context.ground.database_url, autocommit=True, options=options
-    ) as connection:
-        await begun.wait()
-        while reserves > 0:
-            asked = [city.ask(random) for _ in range(min(reserves, random.randint(1, 4)))]
-            reserves -= len(asked)
-            ending = [open.pop() for _ in range(min(len(open), random.randint(0, 4)))]
-            settles = sorted((_settle(one, random) for one in ending), key=lambda settle: settle.id)
-            try:
-                cursor = await connection.execute(
-                    BATCH_SQL, batch_parameters([reserve for reserve, _ in asked], settles)
-                )
-                answer = batch_answer(await cursor.fetchone() or ([], [], []))
-            except psycopg.Error as error:
-                context.violation(f"a batch is not written: {type(error).__name__}: {str(error).splitlines()[0]}")
-                open += ending
-                continue
-            context.expect(not answer.unsettled, "a call that was open is not settled")
-            for one in ending:
-                cost = min(_cost(one), one.reserve.hold_nano)
-                for subject in one.subjects:
-                    city.spent[subject] += cost
-            for position, (reserve, subjects) in enumerate(asked):
-                if position not in answer.refused:
-                    open.append(Open(reserve, subjects))
-            if open and random.random() < GROWING:
-                await _grow(context, connection, random.choice(open))
+    while reserves > 0:
+        asked = [city.ask(random) for _ in range(min(reserves, random.randint(1, 4)))]
+        reserves -= len(asked)
+        ending = [open.pop() for _ in range(min(len(open), random.randint(0, 4)))]
+        settles = sorted((_settle(one, random) for one in ending), key=lambda settle: settle.id)
+        try:
+            cursor = await connection.execute(BATCH_SQL, batch_parameters([reserve for reserve, _ in asked], settles))
+            answer = batch_answer(await cursor.fetchone() or ([], [], []))
+        except psycopg.Error as error:
+            context.violation(f"a batch is not written: {type(error).__name__}: {str(error).splitlines()[0]}")
+            open += ending
+            continue
+        context.expect(not answer.unsettled, "a call that was open is not settled")
+        for one in ending:
+            cost = min(_cost(one), one.reserve.hold_nano)
+            for subject in one.subjects:
+                city.spent[subject] += cost
+        for position, (reserve, subjects) in enumerate(asked):
+            if position not in answer.refused:
+                open.append(Open(reserve, subjects))
+        if open and random.random() < GROWING:
+            await _grow(context, connection, random.choice(open))
     return open
 
 
