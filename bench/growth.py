@@ -113,11 +113,13 @@ def _issue(ours: Stage, count: int) -> list[str]:
     from accounts.models import Budget
     from apikeys.models import APIKey
     from apikeys.services.digests import make_secret, stored
+    from billing.services import ensure_account
     from common.ids import uuid7
 
     secrets: list[str] = []
     while len(secrets) < count:
         key, _ = ours.issue_key()
+        ensure_account(key.organization)  # or the first call of each organization would make it
         limit = Budget.objects.get(subject_id=key.pk)
         many = min(PER_ORGANIZATION, count - len(secrets))
         made = [make_secret("live") for _ in range(many)]
@@ -145,7 +147,7 @@ def _calls(ours: Stage, options: Namespace) -> Iterator[Row]:
     execute = ours.ground.execute
     execute("SELECT gateway_create_partitions((now() AT TIME ZONE 'UTC')::date - %s, %s)", [DAYS, DAYS])
     stored = 0
-    for count in (options.stored // 10, options.stored):
+    for count in filter(None, (options.stored // 10, options.stored)):
         began = time.monotonic()
         for day in range(1, DAYS + 1):
             _fill(ours, day, first=stored // DAYS, last=count // DAYS)
