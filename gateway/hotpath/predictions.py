@@ -252,6 +252,7 @@ class Predictions:
         if what == "queued":
             self._look.set()
         elif what == "ended":
+            self._look.set()  # another of its organization may run now
             for event in self._waiting.get(UUID(name), ()):
                 event.set()
         elif what == "cancel" and (job := self._jobs.get(UUID(name))) is not None:

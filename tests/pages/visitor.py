@@ -375,6 +375,20 @@ def make_deployment(visitors: Visitors) -> None:
     assert made.status == 201, made
 
 
+def make_prediction(visitors: Visitors) -> None:
+    """And what its webhook and its secret are: the address is that of the demo's models, which takes no events."""
+    visitors.object("consumer", "key")  # so that there is somebody with credit
+    visitor, api = visitors.get("consumer"), client.Client(visitors.stack.url)
+    login = api.post("/api/auth/login", {"email": visitor.email, "password": visitor.password})
+    person = client.Client(visitors.stack.url, login.json["access"])
+    key = person.post("/api/keys", {"name": f"Long work {visitors.unique}-{visitors.count()}"}).json["key"]
+    port = visitors.stack.environment["OUTBOUND_ALLOWED_NETWORKS"].rpartition(":")[2]
+    body = {"model": "demo/sentiment", "input": {"text": "Fine."}, "webhook": f"http://127.0.0.1:{port}/hook"}
+    made = client.Client(visitors.stack.url, key).post("/v1/predictions", body)
+    assert made.status == 202, made
+    assert person.get("/api/webhooks/secret").status == 200
+
+
 def make_developer_request(visitors: Visitors) -> None:
     visitors.get("colleague").submit("/settings/developer", reason="A model that counts trains.")
 
@@ -394,6 +408,10 @@ MAKERS: dict[str, Callable[[Visitors], None]] = {
     "accounts/organization": make_organization,
     "gateway/deployment": make_deployment,
     "accounts/developerrequest": make_developer_request,
+    "gateway/prediction": make_prediction,
+    "notifications/webhookdelivery": make_prediction,
+    "notifications/webhookreceiver": make_prediction,
+    "notifications/webhooksecret": make_prediction,
 }
 # Which row to take where they differ: an organization of one has no list of members.
 CHOSEN = {"accounts/organization": "?q=Shared"}
