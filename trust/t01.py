@@ -66,6 +66,19 @@ SABOTAGES = (
         "self._conninfo, autocommit=True, options=SESSION,",
         "self._conninfo, autocommit=False, options=SESSION,",
     ),
+    Sabotage(
+        "an answer whatever its receipt says",
+        "gateway/hotpath/call.py",
+        "        if not was_open:  # its receipt says something else than this answer would\n"
+        "            raise _withheld()\n",
+        "",
+    ),
+    Sabotage(
+        "what a publisher confirmed is not looked at",
+        "gateway/services/orphans.py",
+        "prices.get(call.price_id), confirmations.get(call.id)) for call in calls]",
+        "prices.get(call.price_id), None) for call in calls]",
+    ),
 )
 
 
