@@ -312,3 +312,25 @@ def test_a_receipt_names_the_deployment_and_the_other_attempt(world, people, cli
         receipt = client.get(f"/api/requests/{id}").json()
         assert receipt["deployment"] == {"id": made.public_id, "name": "told-of"}
         assert (receipt["fallback_id"], receipt["fallback_of"]) == (fallback, instead_of)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_under_an_idempotency_key_the_fallbacks_answer_is_the_one_that_is_repeated(world, people, stream):
+    made = world.deploy(fallback_id=people.second.pk)
+    world.upstream.behave = broken
+    if stream:
+        world.second.behave = stream_of(chunk("hi"), chunk(finish="stop"))
+
+    async def scenario(app):
+        requests = [world.chat(made.name, stream=stream) for _ in range(2)]
+        for request in requests:
+            request.headers.append((b"idempotency-key", f"{made.name}-key".encode()))
+            await request(app)
+        return requests
+
+    first, again = world.run(scenario)
+    assert (first.status, again.status) == (200, 200), again.received
+    assert again.received == first.received
+    assert again.answered["idempotency-replayed"] == "true"
+    assert again.answered["x-model"] == first.answered["x-model"] == f"{people.second.publisher.slug}/second"
+    assert len(world.calls_of(made)) == 2
