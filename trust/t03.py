@@ -31,7 +31,7 @@ HOLDS = (1, 7, 20, 50)  # nano-units
 GROWING = 0.2  # of the batches are followed by a hold that grows
 PRICE_NANO = 1_000_000  # of one call over HTTP
 FITS = {"deployment": 12, "key": 17, "organization": 21}  # calls
-BATCH = "gateway/migrations/0005_calls_of_deployments.py"
+BATCH = "gateway/migrations/0010_a_leaner_batch.py"
 
 SABOTAGES = (
     Sabotage(
@@ -320,7 +320,8 @@ async def _work(
         ending = [open.pop() for _ in range(min(len(open), random.randint(0, 4)))]
         settles = sorted((_settle(one, random) for one in ending), key=lambda settle: settle.id)
         try:
-            cursor = await connection.execute(BATCH_SQL, batch_parameters([reserve for reserve, _ in asked], settles))
+            reserves_asked = [reserve for reserve, _ in asked]
+            cursor = await connection.execute(BATCH_SQL, batch_parameters(reserves_asked, settles, is_repeat=False))
             answer = batch_answer(await cursor.fetchone() or ([], [], []))
         except psycopg.Error as error:
             context.violation(f"a batch is not written: {type(error).__name__}: {str(error).splitlines()[0]}")
