@@ -31,7 +31,7 @@ PER_KILL, PER_KILL_OF_FULL = 100, 66  # calls
 HELD_BY_OTHERS_NANO = 10**9
 TURNS = ("gateway", "sessions", "gateway with its ledger", "worker", "all gateways", "gateway", "sessions", "asleep")
 
-BATCH = "gateway/migrations/0005_calls_of_deployments.py"
+BATCH = "gateway/migrations/0010_a_leaner_batch.py"
 
 SABOTAGES = (
     Sabotage(

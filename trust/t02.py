@@ -38,7 +38,7 @@ MOST_TOKENS = 7_000  # of an answer
 TEXT_TOKENS = 100  # of an event
 LEAST_ADMITTED = 12  # fewer, and it is not the limit that was tried
 
-BATCH = "gateway/migrations/0005_calls_of_deployments.py"
+BATCH = "gateway/migrations/0010_a_leaner_batch.py"
 SABOTAGES = (
     Sabotage(
         "nobody looks at what is left",

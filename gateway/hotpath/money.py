@@ -62,36 +62,38 @@ class Money:
         except QueueFull:
             raise MoneyUnavailable("The gateway is busy beyond what it queues.", retry_after_seconds=1) from None
 
-    async def _send(self, items: Sequence[Reserve | Settle]) -> list[Outcome | Exception]:
+    async def _send(self, items: Sequence[Reserve | Settle], *, is_repeat: bool = False) -> list[Outcome | Exception]:
         """One result per item."""
         try:
-            return list(await self._send_together(items))
+            return list(await self._send_together(items, is_repeat))
         except psycopg.Error as error:  # the connection is well: the server will not write one of the items
-            if len(items) > 1:  # the others are not to suffer for it
-                return [result for item in items for result in await self._send([item])]
+            if len(items) > 1 or not is_repeat:  # the others are not to suffer for it, nor one that is there already
+                return [result for item in items for result in await self._send([item], is_repeat=True)]
             await self._drop()  # unless it is this session that may not write, as after a failover
             logger.critical(
                 "money_refused", extra={"invocation_id": str(items[0].id), "error": str(error).partition("\n")[0]}
             )
             return [MoneyUnavailable(retry_after_seconds=5)]
 
-    async def _send_together(self, items: Sequence[Reserve | Settle]) -> list[Outcome]:
+    async def _send_together(self, items: Sequence[Reserve | Settle], is_repeat: bool) -> list[Outcome]:
         reserves = [item for item in items if isinstance(item, Reserve)]
         settles = sorted((item for item in items if isinstance(item, Settle)), key=lambda settle: settle.id)
-        answer = await self._execute(reserves, settles)
+        answer = await self._execute(reserves, settles, is_repeat)
         refused = {reserves[position].id: budget for position, budget in answer.refused.items()}
         unsettled = {settles[position].id for position in answer.unsettled}
         return [refused.get(i.id) if isinstance(i, Reserve) else i.id not in unsettled for i in items]
 
-    async def _execute(self, reserves: list[Reserve], settles: list[Settle]) -> BatchAnswer:
+    async def _execute(self, reserves: list[Reserve], settles: list[Settle], is_repeat: bool) -> BatchAnswer:
         """Tried again on a broken connection: the ids make a repeat of a batch that had committed harmless."""
         loop = asyncio.get_running_loop()
-        deadline, pause, repeated = loop.time() + (0 if self._is_away else RETRY_SECONDS), 0.05, False
+        deadline, pause, repeated = loop.time() + (0 if self._is_away else RETRY_SECONDS), 0.05, is_repeat
         while True:
             try:
                 async with asyncio.timeout(ATTEMPT_SECONDS):
                     connection = await self._connect()
-                    cursor = await connection.execute(BATCH_SQL, batch_parameters(reserves, settles))
+                    cursor = await connection.execute(
+                        BATCH_SQL, batch_parameters(reserves, settles, is_repeat=repeated)
+                    )
                     answer = batch_answer(await cursor.fetchone() or ([], [], []))
                     self._is_away = False
                     return await self._without_own_echo(connection, answer, settles) if repeated else answer

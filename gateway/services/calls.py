@@ -16,7 +16,7 @@ from gateway.services.arrays import Packed, bigints, booleans, integers, texts, 
 #: A call whose process has not renewed it for this long is an orphan.
 ORPHAN_AFTER_SECONDS = 150
 
-BATCH_SQL = "SELECT refused, refused_by, unsettled FROM gateway_batch(" + "%b, " * 26 + "%b)"
+BATCH_SQL = "SELECT refused, refused_by, unsettled FROM gateway_batch(" + "%b, " * 27 + "%s, %s, %s)"
 
 
 class Reserve(NamedTuple):
@@ -61,8 +61,15 @@ class BatchAnswer:
     unsettled: frozenset[int]
 
 
-def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle]) -> list[Packed]:
-    """The arrays of `BATCH_SQL`. Settles are put into id order, in which the function locks."""
+def batch_parameters(
+    reserves: Sequence[Reserve], settles: Sequence[Settle], *, is_repeat: bool
+) -> list[Packed | UUID | bool]:
+    """The parameters of `BATCH_SQL`.
+
+    settles: in the order of their ids, in which the function locks.  is_repeat: whether any of the reserves may have
+    been made already, by a batch whose answer was lost.
+    """
+    ids = [*(r.id for r in reserves), *(s.id for s in settles)]
     first: list[int] = []
     last: list[int] = []
     budgets: list[UUID] = []
@@ -100,6 +107,9 @@ def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle]) -> 
         texts([s.error_code for s in settles]),
         integers([s.latency_ms for s in settles]),
         integers([s.first_token_ms for s in settles]),
+        min(ids),
+        max(ids),
+        is_repeat,
     ]
 
 
@@ -117,7 +127,7 @@ def move(*, reserves: Sequence[Reserve] = (), settles: Sequence[Settle] = ()) ->
     """Reserve and settle in one transaction, for whoever is not the hot path."""
     # Django's cursor writes values into the text of a statement, which packed arrays cannot be.
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(BATCH_SQL, batch_parameters(reserves, settles))
+        cursor.execute(BATCH_SQL, batch_parameters(reserves, settles, is_repeat=True))
         return batch_answer(cursor.fetchone() or ([], [], []))
 
 
