@@ -11,8 +11,10 @@ registries.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Address
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -165,8 +167,11 @@ class Attack:
     def __init__(self, context: Context, inside: Inside, person: User, models: dict[str, AIModel]) -> None:
         self._context, self._inside, self._person, self._models = context, inside, person, models
         self._accepted = self._turn = 0
+        self._thread = ThreadPoolExecutor(1)  # with a connection to the database that is kept
 
     async def make(self) -> None:
+        from django.db import connection
+
         from gateway.hotpath.app import running_gateway
         from gateway.tests.asgi import running_app
         from notifications.adapters.webhook import Sender
@@ -179,7 +184,8 @@ class Attack:
         async with running_app() as app:
             with Sender() as self._sender:
                 await self._try_all(app, await running_gateway())
-        await asyncio.to_thread(deliver_webhooks)  # what the outbox took
+        await self._aside(deliver_webhooks)  # what the outbox took
+        await self._aside(lambda: connection.close())  # that thread's
         context.expect(not inside.connections, f"an event led to {sorted(set(inside.connections))}")
         context.expect(self._accepted > 0, "what is open to everybody is accepted nowhere")
         context.expect(inside.served > 0, "what is open to everybody is not reached")
@@ -189,6 +195,9 @@ class Attack:
         await asyncio.sleep(0.05)
         context.expect(len(inside.connections) == len(inward.CANARY_HOSTS), "a canary does not notice who comes")
 
+    async def _aside(self, work: Callable[[], Any]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
     async def _try_all(self, app: Any, gateway: Gateway) -> None:
         from tests import inward
 
@@ -196,13 +205,13 @@ class Attack:
         known = inward.corpus(inside.port)
         public = f"http://{inward.PUBLIC_HOST}:{inside.port}/"
         await self._call(app, gateway, public)
-        await asyncio.to_thread(self._keep, public)
+        await self._aside(lambda: self._keep(public))
         for trial in self._context.each():
             url = known[trial.number] if trial.number < len(known) else _variant(trial.random, inside.port)
             for _ in range(ROUNDS_OF_A_NAME if url.endswith(f".test:{inside.port}/") else 1):
                 await self._call(app, gateway, url)
                 await asyncio.wrap_future(self._sender.send(self._post(url)))
-            await asyncio.to_thread(self._keep, url)
+            await self._aside(partial(self._keep, url))
             if inside.connections:
                 self._context.violation(f"{url!r} led to {sorted(set(inside.connections))}")
                 inside.connections.clear()
@@ -210,12 +219,11 @@ class Attack:
     async def _call(self, app: Any, gateway: Gateway, url: str) -> None:
         """Everything that calls an endpoint, though the row should never have come to hold this address."""
         from gateway.hotpath.snapshot import Snapshots
+        from gateway.models import Endpoint
         from gateway.tests.asgi import Request
 
         ids = [ai_model.current_version_id for ai_model in self._models.values()]
-        await asyncio.to_thread(
-            self._context.ground.execute, "UPDATE gateway_endpoint SET url = %s WHERE version_id = ANY (%s)", [url, ids]
-        )
+        await self._aside(lambda: Endpoint.objects.filter(version__in=ids).update(url=url))
         gateway.snapshots = Snapshots(gateway._pool)  # as after the second for which it is remembered
         names = {protocol: one.public_id for protocol, one in self._models.items()}
         talk = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
@@ -281,8 +289,6 @@ class Attack:
 
     def _keep(self, url: str) -> None:
         """Where an address is given and kept: each takes it, or says why not, and asks nobody."""
-        from django.db import connection
-
         from common import clock
         from common.ids import uuid7
         from common.outbound import OutboundRefused
@@ -309,7 +315,6 @@ class Attack:
         with suppress(UnfitSchema):
             check_schema({"$ref": url})
             self._context.violation(f"a schema may refer to {url!r}")
-        connection.close()
 
 
 def _knock(hosts: list[str], port: int) -> None:
