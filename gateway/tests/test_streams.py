@@ -4,6 +4,7 @@ import asyncio
 import json
 from types import SimpleNamespace
 
+import psycopg
 import pytest
 from aiohttp import web
 
@@ -16,7 +17,6 @@ from gateway.hotpath import stream as stream_module
 from gateway.hotpath import writer as writer_module
 from gateway.hotpath.events import EventParser
 from gateway.hotpath.writer import Writer
-from gateway.models import Invocation
 from gateway.services import set_endpoint
 from gateway.tests.asgi import Request
 from gateway.tests.test_hotpath import World, until
@@ -181,7 +181,7 @@ def test_while_a_client_lags_its_upstream_is_read_on(world, upstream):
     async def scenario(app):
         request = world.stream(stalls=True)
         call = asyncio.create_task(request(app))
-        await until(lambda: Invocation.objects is not None and request.has_begun.is_set())
+        await request.has_begun.wait()
         gateway = await app_module.running_gateway()
         await until(lambda: gateway.door.in_use == 0 and not gateway._open, 5)
         assert not call.done()
@@ -290,10 +290,14 @@ def test_a_beat_notes_what_was_delivered(world, upstream, monkeypatch):
 
     async def scenario(app):
         call = asyncio.create_task(world.stream()(app))
-        while not call.done():
-            async for row in Invocation.objects.filter(state="started").values_list("output_tokens", "usage_source"):
-                noted.append(row)
-            await asyncio.sleep(0.05)
+        with psycopg.connect(world.database, autocommit=True) as other:
+            while not call.done():
+                noted.extend(
+                    other.execute(
+                        "SELECT output_tokens, usage_source FROM gateway_invocation WHERE state = 'started'"
+                    ).fetchall()
+                )
+                await asyncio.sleep(0.05)
         return await call
 
     world.run(scenario)
