@@ -1,7 +1,7 @@
 """uvicorn's protocol with one way more to answer: a whole answer in one write.
 
 ASGI sends an answer in two messages, and uvicorn each of them in a write of its own, after a look at every header. An
-application that finds `WHOLE` among the scope's extensions may hand over head and body at once.
+application that finds `WHOLE` among the scope's extensions may hand head and body at once to its `send`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SendWhole = Callable[[int, bytes, bytes], Awaitable[None]]
 class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if cycle.scope["method"] == "POST":  # which a HEAD is not, whose answer has no body
-            cycle.scope["extensions"] = {WHOLE: _sender(cycle)}  # type: ignore[typeddict-unknown-key]
+            cycle.scope["extensions"] = {WHOLE: {"send": _sender(cycle)}}
         super()._start_asgi_task(cycle, app)
 
 

@@ -68,7 +68,8 @@ SABOTAGES = (
     Sabotage(
         "any report is believed",
         "gateway/adapters/__init__.py",
-        "                    if type(found) is not int or not 0 <= found <= MAX_TOKENS:\n                        return None\n",
+        "                    if type(found) is not int or not 0 <= found <= MAX_TOKENS:\n"
+        "                        return None\n",
         "                    found = abs(int(found))\n",
     ),
     Sabotage(

@@ -77,7 +77,8 @@ SABOTAGES = (
     Sabotage(
         "whatever usage is reported is believed",
         "gateway/adapters/__init__.py",
-        "                    if type(found) is not int or not 0 <= found <= MAX_TOKENS:\n                        return None\n",
+        "                    if type(found) is not int or not 0 <= found <= MAX_TOKENS:\n"
+        "                        return None\n",
         "",
     ),
 )

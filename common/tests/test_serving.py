@@ -16,7 +16,7 @@ async def application(
     if scope["path"] == "/whole":
         while (await receive()).get("more_body"):
             pass
-        await scope["extensions"][WHOLE](200, HEAD, BODY)
+        await scope["extensions"][WHOLE]["send"](200, HEAD, BODY)
     else:
         has_it = b"yes" if WHOLE in scope.get("extensions", {}) else b"no "
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})

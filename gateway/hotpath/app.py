@@ -51,6 +51,7 @@ from common.serving import WHOLE, SendWhole
 from gateway.adapters.anthropic import PASSED_HEADERS
 from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
 from gateway.hotpath.call import Gateway
+from gateway.hotpath.callers import Caller
 from gateway.hotpath.deployments import instead_of
 from gateway.hotpath.idempotency import HEADER as IDEMPOTENCY_KEY
 from gateway.hotpath.orm import run_in_django
@@ -58,7 +59,7 @@ from gateway.hotpath.predictions import PATH as PREDICTIONS
 from gateway.hotpath.predictions import prediction_call, seconds_to_wait
 from gateway.hotpath.pressure import SMALL_BYTES, Pressure
 from gateway.hotpath.rules import KINDS, STREAMED_KINDS, Call, kind_of
-from gateway.hotpath.snapshot import Caller, Listing
+from gateway.hotpath.snapshot import Listing
 from gateway.hotpath.stream import Stream
 from gateway.models import Invocation
 from gateway.services.deployments import MAX_NAME_LENGTH, NAME
@@ -126,7 +127,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._send_whole: SendWhole | None = scope.get("extensions", NONE).get(WHOLE)
+        self._send_whole: SendWhole | None = scope.get("extensions", NONE).get(WHOLE, NONE).get("send")
         self._path: str = scope["path"]
         self._method: str = scope["method"]
         self._query: bytes = scope.get("query_string", b"")

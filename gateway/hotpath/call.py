@@ -30,6 +30,7 @@ from gateway.adapters import Usage
 from gateway.adapters.echo import EchoDoor
 from gateway.hotpath import deployments
 from gateway.hotpath.batcher import Batcher, QueueFull
+from gateway.hotpath.callers import Caller
 from gateway.hotpath.deployments import Deployed
 from gateway.hotpath.holds import beat, extend_hold
 from gateway.hotpath.idempotency import IdempotencyKeys
@@ -50,7 +51,7 @@ from gateway.hotpath.rules import (
     settlement,
     usage_of,
 )
-from gateway.hotpath.snapshot import Caller, Listing, Snapshots
+from gateway.hotpath.snapshot import Listing, Snapshots
 from gateway.models import Rule
 from gateway.services.budgets import refusal
 from gateway.services.calls import Reserve, Settle

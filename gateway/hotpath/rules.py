@@ -36,7 +36,8 @@ from common.problems import (
 )
 from gateway import errors
 from gateway.adapters import Usage, anthropic, count_tokens, echo, http_json, openai
-from gateway.hotpath.snapshot import Caller, Listing
+from gateway.hotpath.callers import Caller
+from gateway.hotpath.snapshot import Listing
 from gateway.models import Invocation
 from gateway.services.calls import Settle
 from gateway.services.policy import Outcome, charge
