@@ -200,7 +200,8 @@ class Trials:
         from gateway.services import settle_orphans
         from gateway.tests.asgi import Request, running_app
 
-        usual, call_module.BEAT_SECONDS = call_module.BEAT_SECONDS, BEAT_SECONDS  # type: ignore[misc]
+        usual = call_module.BEAT_SECONDS
+        call_module.BEAT_SECONDS = BEAT_SECONDS  # type: ignore[assignment]
         try:
             with override_settings(DATABASE_URL=self.ground.database_url):
                 async with running_app() as app:
@@ -220,7 +221,7 @@ class Trials:
                     await call
                     self.context.expect(request.received.endswith(b"[DONE]\n\n"), "a long stream is not ended")
         finally:
-            call_module.BEAT_SECONDS = usual  # type: ignore[misc]
+            call_module.BEAT_SECONDS = usual
             await sync_to_async(self._set_clock)("")
 
     def _set_clock(self, offset: str) -> None:

@@ -103,7 +103,7 @@ class Script:
         texts = ["abcd" * random.randint(1, 8) for _ in range(random.choice([0, 1, 5, 12]))]
         output = random.randint(1, 90)
         good = {"prompt_tokens": random.randint(0, 30), "completion_tokens": output}
-        usages = random.choice(
+        usages: Sequence[Any] = random.choice(
             [
                 [good],
                 [{**good, "completion_tokens": 1}, good],

@@ -77,8 +77,7 @@ class Stream:
             self._alarm = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._keep_alive)
         try:
             await self._read()
-            has_come = self._texts or self._reader.usage is not None
-            if not (self._has_begun or self._reader.has_ending) or (self._is_client_gone and not has_come):
+            if self._is_nothing():
                 raise self._problem_of_nothing()
         except (Exception, asyncio.CancelledError) as error:  # what was delivered is settled, and the client told
             problem = problem_of(error)
@@ -217,6 +216,12 @@ class Stream:
         return max(self._texts, count_tokens(self._text_bytes))
 
     # --- How it ends ---
+
+    def _is_nothing(self) -> bool:
+        """Whether no answer came; to whoever has gone, one without text and usage is none."""
+        if not (self._has_begun or self._reader.has_ending):
+            return True
+        return self._is_client_gone and not self._texts and self._reader.usage is None
 
     def _problem_of_nothing(self) -> Problem:
         if self._is_client_gone:
