@@ -214,7 +214,7 @@ async def test_a_name_server_that_does_not_answer_is_a_slow_connection():
 
 
 PACKED = gzip.compress(b'{"a": 1}', mtime=0)
-BOMB = gzip.compress(bytes(20 * 1024 * 1024), compresslevel=9)
+BOMB = gzip.compress(bytes(20 * 1024 * 1024), compresslevel=9, mtime=0)
 
 
 def packed(body: bytes, *headers: str) -> bytes:
