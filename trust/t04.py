@@ -36,7 +36,7 @@ SILENT, DEAD = "100 seconds", "151 seconds"  # since a process was heard of
 LIFE_MINUTES, STEP_MINUTES = 30, 2  # of a stream, and between two looks of the sweep; less than an orphan's silence
 BEAT_SECONDS = 0.1  # in place of thirty, as the clock runs that much faster
 DRAINED_SECONDS = 10.0
-TURNS = ("killed", "hung up", "killed", "forgotten", "hung up")  # and one in ten lives long
+TURNS = ("killed", "hung up", "killed", "forgotten", "hung up")  # and one in twenty lives long
 
 SABOTAGES = (
     Sabotage("holds without a heartbeat", "gateway/hotpath/holds.py", "    if rows:\n", "    if not rows:\n"),
@@ -71,7 +71,7 @@ def run(context: Context) -> Result:
         ground.upstream.behave = endpoint
         trials = Trials(context, ground, Market.open(ground), zygote, endpoint)
         for number, trial in enumerate(context.each()):
-            trials.make("long" if number % 10 == 9 else TURNS[number % len(TURNS)], trial.random)
+            trials.make("long" if number % 20 == 9 else TURNS[number % len(TURNS)], trial.random)
         for wrong in check_books():
             context.violation(wrong)
     return context.result()
