@@ -14,9 +14,9 @@ import msgspec
 from common.problems import FieldError, ValidationFailed
 from gateway.adapters import count_tokens
 from gateway.adapters.anthropic import USUAL_MAX_TOKENS
-from gateway.hotpath.app import MAX_BODY_BYTES
 from gateway.hotpath.rules import KINDS, max_output_tokens, most_of
 from gateway.hotpath.snapshot import Schema
+from gateway.hotpath.wire import MAX_BODY_BYTES
 from gateway.models import Endpoint, Invocation
 from marketplace.models import AIModel
 from marketplace.services import typical_cost

@@ -9,23 +9,19 @@ import asyncio
 import contextlib
 import json
 import logging
-import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from functools import cache
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.http import QueryDict
-from django.urls import resolve
 
 from accounts.services import find_bearer, resolve_actor
 from apikeys.errors import IPNotAllowed, KeyExpired, KeyMalformed, KeyRevoked, KeyUnknown
 from apikeys.services import candidate_digests
 from common.address import connection_address, network_of
-from common.ids import decode, encode, uuid7
-from common.jsonsafe import UnsafeJSON, loads
+from common.ids import encode, uuid7
 from common.limiter import Decision, headers_of
 from common.limits import bucket_of_network
 from common.policy import require_own_organization
@@ -35,7 +31,6 @@ from common.problems import (
     BadRequestProblem,
     InternalError,
     InvalidCredentials,
-    InvalidJSON,
     MethodNotAllowed,
     NotAuthenticated,
     PayloadTooLarge,
@@ -49,7 +44,7 @@ from common.problems import (
 from common.rest import Query, read_query
 from common.serving import WHOLE, SendWhole
 from gateway.adapters.anthropic import PASSED_HEADERS
-from gateway.errors import GatewayElsewhere, GatewayStopped, ModelNotFound, WrongProtocol
+from gateway.errors import GatewayElsewhere, GatewayStopped, WrongProtocol
 from gateway.hotpath.call import Gateway
 from gateway.hotpath.callers import Caller
 from gateway.hotpath.deployments import instead_of
@@ -61,19 +56,24 @@ from gateway.hotpath.pressure import SMALL_BYTES, Pressure
 from gateway.hotpath.rules import KINDS, STREAMED_KINDS, Call, kind_of
 from gateway.hotpath.snapshot import Listing
 from gateway.hotpath.stream import Stream
+from gateway.hotpath.wire import (
+    INVOKE,
+    MAX_BODY_BYTES,
+    head_lines,
+    model_key,
+    parse_body,
+    raw_headers,
+    read_headers,
+    route_of,
+)
 from gateway.models import Invocation
-from gateway.services.deployments import MAX_NAME_LENGTH, NAME
 from observability.services import Kept, Seen, note_request
 
 logger = logging.getLogger("gateway.app")
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
-MAX_BODY_VALUES = 1_000_000  # texts to embed may come as arrays of tokens
 PARSED_ASIDE_BYTES = 64 * 1024  # what is larger would keep other calls waiting for too long
 BODY_SECONDS = 60
-INVOKE = re.compile(r"/api/models/[^/]+/invoke")
 NONE: Mapping[str, Any] = {}
-INVOKE_ROUTE = "api:model-invoke"
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -440,78 +440,18 @@ class Exchange:
             await self._start(status, {**headers, "content-length": str(len(body))})
             await self._send({"type": "http.response.body", "body": body})
         else:
+            lines = head_lines(headers, len(body))
             self._has_started = True
             self._status = status
-            await self._send_whole(status, _head(headers, len(body)), body)
+            await self._send_whole(status, lines, body)
 
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
         self._has_started = True
         self._status = status
-        await self._send({"type": "http.response.start", "status": status, "headers": list(_raw(headers))})
-
-
-@cache
-def _route(path: str) -> str:
-    return resolve(path).view_name
-
-
-def route_of(path: str) -> str:
-    """The name of the address, as it stands in `config/access.py`. Addresses of models have one between them."""
-    return _route(path) if path in KINDS or path == PREDICTIONS else INVOKE_ROUTE
-
-
-def parse_body(raw: bytes) -> dict[str, Any]:
-    """The body as an object. Raises InvalidJSON for what is no safe JSON, ValidationFailed for another type."""
-    try:
-        body = loads(raw, max_bytes=MAX_BODY_BYTES, max_values=MAX_BODY_VALUES)
-    except UnsafeJSON as fault:
-        raise InvalidJSON(
-            fault.detail, errors=[{"pointer": fault.pointer, "code": fault.code, "detail": fault.detail}]
-        ) from None
-    if not isinstance(body, dict):
-        detail = "The body must be a JSON object."
-        raise ValidationFailed(errors=[{"pointer": "", "code": "not_an_object", "detail": detail}])
-    return body
-
-
-def model_key(name: str) -> UUID | str:
-    """`mdl_…` as its id, `publisher/name` or `publisher:name` as a slug, a word of neither shape as the name of a
-    deployment. Raises ModelNotFound."""
-    if name.startswith("mdl_"):
-        try:
-            return decode("mdl", name)
-        except ValueError:
-            raise ModelNotFound() from None
-    slug = name.replace(":", "/", 1) if "/" not in name else name
-    if "/" not in slug and len(slug) <= MAX_NAME_LENGTH and NAME.fullmatch(slug):
-        return slug
-    if slug.count("/") != 1 or len(slug) > 120 or not slug.isascii() or not slug.isprintable():
-        raise ModelNotFound()
-    return slug
-
-
-def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """By name. Repeated ones are one list, so a second credential spoils the first instead of replacing it."""
-    headers: dict[bytes, bytes] = {}
-    for name, value in raw:
-        headers[name] = headers[name] + b", " + value if name in headers else value
-    return headers
+        await self._send({"type": "http.response.start", "status": status, "headers": list(raw_headers(headers))})
 
 
 def _actor_ids(token: str, organization: str | None) -> tuple[UUID, UUID]:
     """The organization that the person behind an access token acts for, and the person."""
     user, _token = find_bearer(token)
     return resolve_actor(user, organization)[0].pk, user.pk
-
-
-def _raw(headers: Mapping[str, str]) -> Iterable[tuple[bytes, bytes]]:
-    """What Latin-1 has not, as in the name of a site, becomes a question mark."""
-    return ((name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items())
-
-
-def _head(headers: Mapping[str, str], length: int) -> bytes:
-    """The lines of a head, as `_raw` writes them. Raises ValueError for a value that would be more than a line."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
-        raise ValueError("A header holds the end of a line.")
-    return f"{lines}content-length: {length}\r\n".encode("latin-1", "replace")

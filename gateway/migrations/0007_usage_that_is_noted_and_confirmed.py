@@ -4,9 +4,10 @@ from importlib import import_module
 
 from django.db import migrations, models
 
-BEFORE = "CREATE FUNCTION gateway_beat" + import_module("gateway.migrations.0002_gateway_batch").BATCH.partition(
+BEFORE = (
     "CREATE FUNCTION gateway_beat"
-)[2]
+    + import_module("gateway.migrations.0002_gateway_batch").BATCH.partition("CREATE FUNCTION gateway_beat")[2]
+)
 
 RULES = [
     ("free", "The model is free."),

@@ -25,10 +25,10 @@ from gateway.hotpath import money as money_module
 from gateway.hotpath import snapshot as snapshot_module
 from gateway.hotpath import stream as stream_module
 from gateway.hotpath import writer as writer_module
-from gateway.hotpath.app import read_headers
 from gateway.hotpath.money import Money
 from gateway.hotpath.rules import MAX_HOLD_NANO, PART_TOKENS, Call, hold_of, max_output_tokens
 from gateway.hotpath.snapshot import Caller, Schema, TTLCache
+from gateway.hotpath.wire import read_headers
 from gateway.models import Invocation, Rule
 from gateway.services import check_books, set_endpoint, settle_orphans
 from gateway.services.calls import Reserve, Settle
