@@ -487,7 +487,7 @@ VARIABLES: tuple[Variable, ...] = (
         "GATEWAY_CIRCUIT_FAILURES",
         "whole number",
         "10",
-        "After how many failures in a row a gateway process leaves a model's endpoint alone for some seconds; 0: never.",
+        "After how many failures in a row a gateway process leaves an endpoint alone for some seconds; 0: never.",
     ),
     Variable(
         _LIMITS,
