@@ -47,6 +47,8 @@ EXCUSED: dict[str, dict[str, str]] = {
     },
     "accounts/views/identity.py": {"requests": "the errors of allauth, which asks the operator's own provider"},
 }
+#: Clients of Redis, which go to the address that the operator gives and to no other.
+REDIS_CLIENTS = frozenset({"common/limiter.py", "common/wake.py"})
 #: A client that the environment could lead elsewhere.
 PROXIES = frozenset({"getproxies", "getproxies_environment", "proxy_bypass", "trust_env", "ProxyHandler"})
 
@@ -139,7 +141,7 @@ def _judge(made: socket.socket, address: Any) -> None:
     if maker.partition("/")[0] not in PACKAGES or "/tests/" in maker:
         return
     _seen["beside"] += 1
-    if maker not in EXCUSED and address[:2] not in _operators():
+    if maker not in EXCUSED and maker not in REDIS_CLIENTS and address[:2] not in _operators():
         _found.append(f"{maker} opened a connection to {address[0]}:{address[1]} beside the door")
 
 

@@ -109,7 +109,7 @@ async def not_json(request):
 
 
 async def too_large(request):
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    response = web.StreamResponse(headers={"Content-Type": request.headers["Accept"]})
     await response.prepare(request)
     for _ in range(40):
         await response.write(b" " * 1024 * 1024)
