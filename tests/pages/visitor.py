@@ -376,7 +376,8 @@ def make_deployment(visitors: Visitors) -> None:
 
 
 def make_prediction(visitors: Visitors) -> None:
-    """And what its webhook and its secret are: the address is that of the demo's models, which takes no events."""
+    """And what its webhook, its secret and its idempotency key are. The address is that of the demo's models, which
+    takes no events."""
     visitors.object("consumer", "key")  # so that there is somebody with credit
     visitor, api = visitors.get("consumer"), client.Client(visitors.stack.url)
     login = api.post("/api/auth/login", {"email": visitor.email, "password": visitor.password})
@@ -384,7 +385,8 @@ def make_prediction(visitors: Visitors) -> None:
     key = person.post("/api/keys", {"name": f"Long work {visitors.unique}-{visitors.count()}"}).json["key"]
     port = visitors.stack.environment["OUTBOUND_ALLOWED_NETWORKS"].rpartition(":")[2]
     body = {"model": "demo/sentiment", "input": {"text": "Fine."}, "webhook": f"http://127.0.0.1:{port}/hook"}
-    made = client.Client(visitors.stack.url, key).post("/v1/predictions", body)
+    again = {"Idempotency_Key": f"work-{visitors.unique}-{visitors.count()}"}
+    made = client.Client(visitors.stack.url, key).post("/v1/predictions", body, **again)
     assert made.status == 202, made
     assert person.get("/api/webhooks/secret").status == 200
 
@@ -409,6 +411,7 @@ MAKERS: dict[str, Callable[[Visitors], None]] = {
     "gateway/deployment": make_deployment,
     "accounts/developerrequest": make_developer_request,
     "gateway/prediction": make_prediction,
+    "observability/idempotencykey": make_prediction,
     "notifications/webhookdelivery": make_prediction,
     "notifications/webhookreceiver": make_prediction,
     "notifications/webhooksecret": make_prediction,
