@@ -130,6 +130,7 @@ def run(context: Context) -> Result:
         return found
 
     publisher, models = _make_models(context)
+    context.ground.stop_webs()  # they may reach inside, by settings of their own, and take what waits in line
 
     async def attack() -> None:
         async with inward.running() as inside:
