@@ -1,7 +1,9 @@
 """Deployments through their door: made, changed, deleted, and nobody else's business."""
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from accounts import services as accounts
 from accounts.models import Budget
@@ -332,3 +334,19 @@ def test_a_deleted_one_limits_nothing_any_more(limited):
     assert accounts.current_budgets([limited.pk]) == []
     assert Budget.objects.get(subject_id=limited.pk).spent == NANO
     assert AIModel.objects.get(pk=limited.ai_model_id).deployment_count == 0
+
+
+def test_models_are_locked_before_the_deployments_that_may_go_with_them(person, ai_model):
+    """In that order whoever deletes a model locks them too; in another one both could wait for each other."""
+    with CaptureQueriesContext(connection) as made:
+        deployment = create_deployment(
+            organization=person.personal_organization, name="support-bot", ai_model_id=ai_model.pk
+        )
+    with CaptureQueriesContext(connection) as deleted:
+        delete_deployment(deployment=deployment)
+
+    for queries in (made, deleted):
+        touched = [query["sql"] for query in queries if "FOR " in query["sql"] or "INSERT" in query["sql"]]
+        assert 'FROM "marketplace_aimodel"' in touched[0]
+        assert touched[0].rstrip().endswith("FOR NO KEY UPDATE")
+        assert any('"gateway_deployment"' in sql for sql in touched[1:])
