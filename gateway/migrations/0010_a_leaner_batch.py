@@ -1,10 +1,11 @@
-"""Fewer statements in the batch: what a caller knows, or what another statement finds, is not looked up again."""
+"""The batch, in fewer statements: what a caller knows, or what another statement finds, is not looked up again. A call
+says by which deployment it came."""
 
 from importlib import import_module
 
 from django.db import migrations
 
-BEFORE = import_module("gateway.migrations.0005_calls_of_deployments").BATCH
+BEFORE = import_module("gateway.migrations.0002_gateway_batch").BATCH.partition("CREATE FUNCTION gateway_beat")[0]
 
 BATCH = """
 DROP FUNCTION gateway_batch;
@@ -157,4 +158,4 @@ END $$;
 class Migration(migrations.Migration):
     dependencies = [("gateway", "0009_predictions")]
 
-    operations = [migrations.RunSQL(BATCH, BEFORE)]
+    operations = [migrations.RunSQL(BATCH, "DROP FUNCTION gateway_batch;" + BEFORE)]
