@@ -359,7 +359,7 @@ SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' ||
        'final', CASE WHEN n %% 20 = 0 THEN %s::uuid ELSE gen_random_uuid() END, %s::uuid, %s::uuid, %s::uuid, %s::uuid,
        'chat', 'live', false, false, '{}', 0, at, at, at, 'free', 0, 0, 1, 1, 'reported',
        CASE WHEN n %% 400 = 0 THEN 502 ELSE 200 END, CASE WHEN n %% 400 = 0 THEN 'upstream_error' ELSE '' END, 10
-  FROM (SELECT n, clock_now() - n * interval '30 days' / 20000 AS at FROM generate_series(1, 20000) n) calls
+  FROM (SELECT n, %s - n * interval '30 days' / 20000 AS at FROM generate_series(1, 20000) n) calls
 """
 
 
@@ -369,17 +369,18 @@ def test_the_log_reads_the_days_it_shows_by_an_index(status):
     person, ai_model = make_person(), make_model(status="published")
     organization = Organization.objects.get(pk=person.personal_organization.pk)
     parties = [organization.pk, ai_model.publisher_id, ai_model.pk, ai_model.current_version_id, ai_model.price.pk]
+    # A day that has just begun holds too few calls for an index to be worth it.
+    noon = clock.now().replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
     with psycopg.connect(settings.DATABASE_OWNER_URL) as owner, owner.cursor() as cursor:
-        cursor.execute("SELECT gateway_create_partitions((clock_now() - interval '31 days')::date, 32)")
-        cursor.execute(MANY, parties)
+        cursor.execute("SELECT gateway_create_partitions(%s, 31)", [(noon - timedelta(days=30)).date()])
+        cursor.execute(MANY, [*parties, noon])
         cursor.execute("ANALYZE gateway_invocation")
-    now = clock.now()
-    period = Period(now - timedelta(days=3), now, ZoneInfo("UTC"))
+    period = Period(noon - timedelta(days=3), noon, ZoneInfo("UTC"))
     calls = listed(made(organization, period, Selection(status=status)))
     plan = calls.order_by("-id")[:PAGE_SIZE].explain()
     assert "Seq Scan on gateway_invocation" not in plan, plan
     assert "organization_id" in plan
     days = set(re.findall(r"gateway_invocation_(\d{8})", plan))
-    assert 3 <= len(days) <= 4, plan
+    assert len(days) == 4, plan
     page = page_of(calls, size=PAGE_SIZE)
-    assert len(page.calls) in ((PAGE_SIZE,) if status == "" else (4, 5))
+    assert len(page.calls) == (PAGE_SIZE if status == "" else 5)
