@@ -1,3 +1,6 @@
+import copy
+import os
+import pickle
 import threading
 from uuid import UUID
 
@@ -81,3 +84,26 @@ def test_the_converter_knows_the_same_ids():
     assert not re.fullmatch(mdl.regex, "mdl_8" + "0" * 25)
     assert not re.fullmatch(mdl.regex, "mdl_0" + "u" * 25)
     assert len(ALPHABET) == 32
+
+
+def test_a_forked_process_draws_other_ids():
+    with time_machine.travel("2026-01-31T23:59:59.123Z", tick=False):
+        uuid7()
+        reader, writer = os.pipe()
+        if (child := os.fork()) == 0:
+            os.write(writer, b"".join(uuid7().bytes for _ in range(50)))
+            os._exit(0)
+        os.waitpid(child, 0)
+        theirs = os.read(reader, 16 * 50)
+        ours = {uuid7().bytes for _ in range(50)}
+    os.close(reader)
+    os.close(writer)
+    assert len(theirs) == 16 * 50
+    assert not ours & {theirs[at : at + 16] for at in range(0, len(theirs), 16)}
+
+
+def test_an_id_is_like_any_other_uuid():
+    id = uuid7()
+    same = UUID(str(id))
+    assert (id, hash(id), repr(id), id.is_safe) == (same, hash(same), repr(same), same.is_safe)
+    assert pickle.loads(pickle.dumps(id)) == copy.deepcopy(id) == id
