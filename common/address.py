@@ -1,6 +1,5 @@
 """The address of the client behind a fixed number of proxies that we trust. No other module looks for it."""
 
-from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -27,10 +26,11 @@ def client_address(request: Any) -> str:
     return pick_address(meta.get("REMOTE_ADDR") or "", meta.get("HTTP_X_FORWARDED_FOR") or "", settings.TRUSTED_PROXIES)
 
 
-def connection_address(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str:
-    """The same for a connection in ASGI's words."""
-    forwarded_for = headers.get(b"x-forwarded-for", b"").decode("latin-1")
-    return pick_address((scope.get("client") or ("",))[0], forwarded_for, settings.TRUSTED_PROXIES)
+def connection_address(remote: str, forwarded_for: bytes) -> str:
+    """The same for a connection from `remote` and the header as it came; b"" for none."""
+    if forwarded_for and settings.TRUSTED_PROXIES:
+        return pick_address(remote, forwarded_for.decode("latin-1"), settings.TRUSTED_PROXIES)
+    return _normalize(remote)
 
 
 def network_of(address: str) -> str:

@@ -14,9 +14,9 @@ raise_open_files()
 
 django_application = get_asgi_application()  # sets Django up, which the gateway's imports need
 
-from gateway.hotpath.app import App, application_for  # noqa: E402
+from gateway.hotpath.app import App, Application  # noqa: E402
 
-application = application_for(cast(App, django_application))
+application = Application(cast(App, django_application))
 
 # Else the first call would wait for the code of every page, and calls now and then for a look through all of it.
 _ = get_resolver().url_patterns

@@ -4,9 +4,11 @@ from accounts.services import spend_limits_of
 from apikeys.models import DEFAULT_PERMISSIONS, PERMISSIONS
 from apikeys.services.digests import (
     BASE62,
+    SECRET_LENGTH,
     candidate_digests,
     checksum,
     count_unwrapped,
+    digests_of,
     is_well_formed,
     make_secret,
     wrap_digests,
@@ -48,6 +50,7 @@ __all__ = [
     "MAX_OVERLAP_SECONDS",
     "MAX_RATE_LIMIT",
     "PERMISSIONS",
+    "SECRET_LENGTH",
     "EffectiveLimit",
     "Leak",
     "Limit",
@@ -59,6 +62,7 @@ __all__ = [
     "checksum",
     "client_of",
     "count_unwrapped",
+    "digests_of",
     "effective_limits",
     "is_use_due",
     "is_well_formed",

@@ -25,6 +25,7 @@ BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_LENGTH = 32
 CHECKSUM_LENGTH = 6
 SHOWN_OF_RANDOM = 4
+SECRET_LENGTH = len("agr_live_") + RANDOM_LENGTH + CHECKSUM_LENGTH
 WRAP_BATCH = 1000
 
 _SECRET = re.compile(rf"agr_(?:live|test)_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
@@ -48,14 +49,24 @@ def is_well_formed(secret: str) -> bool:
     return _SECRET.fullmatch(secret) is not None and checksum(secret[:-CHECKSUM_LENGTH]) == secret[-CHECKSUM_LENGTH:]
 
 
-def candidate_digests(secret: str) -> list[bytes]:
+def candidate_digests(secret: str) -> tuple[bytes, ...]:
     """Every digest under which a key with this secret may be stored, the newest pepper's first.
 
     Raises KeyMalformed, before anything is computed. Asks no database.
     """
     if not is_well_formed(secret):
         raise KeyMalformed()
-    return [digest for _, digest in reversed(_chain(secret.encode(), _peppers()))]
+    return digests_of(secret.encode())
+
+
+def digests_of(secret: bytes) -> tuple[bytes, ...]:
+    """The same of anything that is as long as a secret, to be looked for among what is known already: the form says
+    nothing about that, and costs as much as the digest."""
+    digests: tuple[bytes, ...] = ()
+    for pepper in reversed(settings.KEY_PEPPERS.values()):
+        secret = hmac.digest(pepper, secret, "sha256")
+        digests = (secret, *digests)
+    return digests
 
 
 def _peppers() -> list[tuple[str, bytes]]:

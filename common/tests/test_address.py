@@ -35,11 +35,15 @@ def test_a_request_carries_both(settings):
 
 def test_a_connection_of_the_gateway_is_read_alike(settings):
     settings.TRUSTED_PROXIES = 1
-    headers = {b"x-forwarded-for": b"203.0.113.9, 2001:db8::5"}
+    hops = b"203.0.113.9, 2001:db8::5"
 
-    assert connection_address({"client": ("192.0.2.1", 4711)}, headers) == "2001:db8::5"
-    assert connection_address({"client": ("192.0.2.1", 4711)}, {}) == "192.0.2.1"
-    assert connection_address({"client": None}, {}) == ""
+    assert connection_address("192.0.2.1", hops) == "2001:db8::5"
+    assert connection_address("192.0.2.1", b"") == "192.0.2.1"
+    assert connection_address("::ffff:192.0.2.1", b"\xff") == "192.0.2.1"
+    assert connection_address("", b"") == ""
+
+    settings.TRUSTED_PROXIES = 0
+    assert connection_address("192.0.2.1", hops) == "192.0.2.1"
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 from uuid import UUID
 
 from accounts.models import Organization
+from apikeys.errors import IPNotAllowed, KeyExpired, KeyRevoked
 from apikeys.models import scopes_of_role
 from billing.services import ensure_account
 from common.ids import encode
 from common.limiter import Bucket
 from common.limits import buckets_of_key
-from common.problems import ServiceUnavailable
+from common.problems import InvalidCredentials, ServiceUnavailable
 from gateway.hotpath.batcher import Batcher, QueueFull
 from gateway.hotpath.orm import run_in_django
 
@@ -65,6 +66,27 @@ class Caller:
     expires: float | None = None
     overlap_ends: float | None = None  # the secret that was used is the one before a rotation
     public_key_id: str = ""
+    is_limited: bool = field(init=False, repr=False)
+    """Whether `require_usable` has anything to look at, which it has of few."""
+
+    def __post_init__(self) -> None:  # once a second; what follows is asked at each call
+        is_over = self.is_revoked or self.is_orphaned
+        has_an_end = self.expires is not None or self.overlap_ends is not None
+        object.__setattr__(self, "is_limited", is_over or has_an_end or bool(self.allowed_networks))
+
+    def require_usable(self, address: str) -> None:
+        """Raises the problem that says why this key opens nothing, or not from that address."""
+        now = time.monotonic()
+        if self.is_revoked:
+            raise KeyRevoked()
+        if self.is_orphaned:
+            raise InvalidCredentials("The person or the organization that this key belongs to is no longer there.")
+        if self.overlap_ends is not None and self.overlap_ends <= now:
+            raise KeyRevoked("This secret was replaced by a rotation, and the time of overlap has ended.")
+        if self.expires is not None and self.expires <= now:
+            raise KeyExpired()
+        if not self.may_come_from(address):
+            raise IPNotAllowed()
 
     def may_come_from(self, address: str) -> bool:
         if not self.allowed_networks:

@@ -55,6 +55,11 @@ class TTLCache(Generic[Key, Value]):
         self._known: dict[Key, tuple[float, Value]] = {}
         self._loading: dict[Key, asyncio.Future[Value]] = {}
 
+    def get(self, key: Key) -> Value | None:
+        """What is known already, without a wait; None where that is nothing, or was loaded too long ago."""
+        known = self._known.get(key)
+        return known[1] if known is not None and known[0] > time.monotonic() else None
+
     async def __call__(self, key: Key) -> Value:
         known = self._known.get(key)
         if known is not None and known[0] > time.monotonic():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -64,22 +64,13 @@ def model_key(name: str) -> UUID | str:
     return slug
 
 
-def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """By name. Repeated ones are one list, so a second credential spoils the first instead of replacing it."""
-    headers: dict[bytes, bytes] = {}
-    for name, value in raw:
-        headers[name] = headers[name] + b", " + value if name in headers else value
-    return headers
-
-
-def raw_headers(headers: Mapping[str, str]) -> Iterable[tuple[bytes, bytes]]:
-    """What Latin-1 has not, as in the name of a site, becomes a question mark."""
-    return ((name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items())
-
-
-def head_lines(headers: Mapping[str, str], length: int) -> bytes:
-    """The lines of a head, as of `raw_headers`. Raises ValueError for a value that would be more than one line."""
+def head_lines(headers: Mapping[str, str], length: int | None = None) -> bytes:
+    """The lines of a head with their ends, `content-length` among them where the length is known. What Latin-1 has
+    not, as in the name of a site, becomes a question mark. Raises ValueError for a value that would be more than one
+    line."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
         raise ValueError("A header holds the end of a line.")
-    return f"{lines}content-length: {length}\r\n".encode("latin-1", "replace")
+    if length is not None:
+        lines = f"{lines}content-length: {length}\r\n"
+    return lines.encode("latin-1", "replace")

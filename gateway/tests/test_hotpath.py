@@ -28,7 +28,6 @@ from gateway.hotpath import writer as writer_module
 from gateway.hotpath.money import Money
 from gateway.hotpath.rules import MAX_HOLD_NANO, PART_TOKENS, Call, hold_of, max_output_tokens
 from gateway.hotpath.snapshot import Caller, Schema, TTLCache
-from gateway.hotpath.wire import read_headers
 from gateway.models import Invocation, Rule
 from gateway.services import check_books, set_endpoint, settle_orphans
 from gateway.services.calls import Reserve, Settle
@@ -381,10 +380,6 @@ def test_a_second_credential_spoils_the_first(world):
         return await twice(app)
 
     assert world.run(scenario).code == "key_malformed"
-
-
-def test_repeated_headers_are_one_list():
-    assert read_headers([(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]) == {b"a": b"1, 3", b"b": b"2"}
 
 
 def test_a_long_credential_or_one_of_odd_characters_is_refused(world):

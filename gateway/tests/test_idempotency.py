@@ -260,7 +260,7 @@ def test_another_organization_has_keys_of_its_own(world, upstream):
     assert world.rules == ["per_call", "per_call"]
 
 
-@pytest.mark.parametrize("key", [b"", b" ", b"two words", b"a, b", "schlüssel".encode("latin-1"), b"x" * 256, b"\x7f"])
+@pytest.mark.parametrize("key", [b"", b" ", b"two words", b"a, b", "schlüssel".encode("latin-1"), b"x" * 256, b"\xa0"])
 def test_what_is_no_key_is_refused(world, upstream, key):
     answer = world.run(lambda app: world.invoke(key=key)(app))
     assert (answer.status, answer.code) == (400, "idempotency_key_invalid")

@@ -109,9 +109,8 @@ def test_large_bodies_weigh_until_their_calls_end_and_small_ones_never(settings,
         await until(lambda: len(upstream.seen) == 2)
         pressure = (await app_module.running_gateway()).pressure
         assert 6 * MIB < pressure.bytes < 6 * MIB + 1000
-        size = str(3 * MIB).encode()
-        for headers in ([], [(b"content-length", size)]):
-            refused = await invoke(3 * MIB, headers=headers)(app)
+        for is_chunked in (False, True):
+            refused = await invoke(3 * MIB, is_chunked=is_chunked)(app)
             assert (refused.status, refused.code, refused.answered["retry-after"]) == (503, "service_unavailable", "1")
         small = [asyncio.create_task(invoke(SMALL_BYTES - 1000)(app)) for _ in range(50)]
         await until(lambda: len(upstream.seen) == 52)
@@ -127,21 +126,14 @@ def test_large_bodies_weigh_until_their_calls_end_and_small_ones_never(settings,
 def test_a_body_that_breaks_off_or_is_refused_weighs_nothing_any_more(settings, invoke):
     settings.GATEWAY_BODY_MEMORY_MIB = 8
 
-    class Breaking(Request):
-        """Its body ends in the middle."""
-
-        async def _receive(self):
-            if self._is_read:
-                return {"type": "http.disconnect"}
-            self._is_read = True
-            return {"type": "http.request", "body": b"[" * MIB, "more_body": True}
-
     async def scenario(app):
-        broken = await Breaking(invoke().path, credential=invoke().credential)(app)
-        assert (broken.status, broken.code) == (400, "bad_request")
+        broken = Request(invoke().path, b"[" * MIB, invoke().credential, breaks_off=True)
+        call = asyncio.create_task(broken(app))
+        pressure = (await app_module.running_gateway()).pressure
+        await until(lambda: pressure.bytes == MIB)
+        await call
         no_json = await Request(invoke().path, b"[" * MIB, invoke().credential)(app)
         assert (no_json.status, no_json.code) == (400, "invalid_json")
-        pressure = (await app_module.running_gateway()).pressure
         assert (pressure.calls, pressure.bytes) == (0, 0)
 
     run(scenario)
