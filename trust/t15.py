@@ -65,8 +65,8 @@ SABOTAGES = (
     Sabotage(
         "an answer may be of any type",
         "common/outbound/door.py",
-        'accept=headers.get("Accept", "") if headers else "",',
-        'accept="",',
+        '        self._accept = headers.get("Accept", "")\n',
+        '        self._accept = ""\n',
     ),
     Sabotage(
         "an answer may take any time",

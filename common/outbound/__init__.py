@@ -2,7 +2,7 @@
 
 from common.outbound.addresses import Policy, check_url, origin_of
 from common.outbound.connection import Timeouts
-from common.outbound.door import Door, Reply, Resolver, StreamedReply
+from common.outbound.door import Door, Reply, Resolver, Route, StreamedReply
 from common.outbound.errors import (
     OutboundBadAnswer,
     OutboundClosed,
@@ -29,6 +29,7 @@ __all__ = [
     "Policy",
     "Reply",
     "Resolver",
+    "Route",
     "StreamedReply",
     "Timeouts",
     "check_url",

@@ -49,36 +49,40 @@ class Timeouts:
 
 
 class Connection(asyncio.Protocol):
-    """Exchanges follow each other: `send`, `headers`, then `whole` or `piece` until it is empty, then `is_reusable`."""
+    """Exchanges follow each other: `send`, then `whole`, or `headers` and `piece` until it is empty; `is_reusable`."""
+
+    # fmt: off
+    __slots__ = (
+        "_accept", "_born_at", "_deadline", "_dry", "_failure", "_goes_off_at", "_has_begun", "_has_headers",
+        "_has_length", "_header_count", "_headers_by", "_idle", "_idle_since", "_inflater", "_is_chunked", "_is_closed",
+        "_is_complete", "_is_kept_alive", "_is_paused", "_is_streamed", "_is_under_way", "_loop", "_max_bytes",
+        "_parser", "_pieces", "_poll", "_progress_at", "_queued", "_size", "_timer", "_transport", "_waiter",
+        "read_headers", "status",
+    )
+    # fmt: on
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
-        self._born_at = self.idle_since = self._loop.time()
+        self._born_at = self._idle_since = self._loop.time()
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_closed = self._is_under_way = False
+        self._goes_off_at = 0.0
+        self._is_closed = self._is_under_way = self._is_complete = False
         self._failure: OutboundError | None = None
         self._inflater: Inflater | None = None
 
     # --- An exchange ---
 
-    async def send(
-        self,
-        head: bytes,
-        body: bytes,
-        *,
-        timeout: Timeouts,
-        headers_by: float,
-        deadline: float,
-        max_bytes: int,
-        accept: str = "",
+    def send(
+        self, data: bytes, *, idle: float, headers_by: float, deadline: float, max_bytes: int, accept: str = ""
     ) -> None:
-        """Write a request. headers_by, deadline: loop times; accept: the types that a good answer may be of.
+        """Begin with what `data` holds of the request. What goes wrong is raised by whoever waits for the answer.
 
-        The answer may have begun before the body has left.
+        idle: most seconds between two pieces of the answer; headers_by, deadline: loop times; accept: the types that a
+        good answer may be of.
         """
         self.status = 0
         self.read_headers: dict[str, str] = {}
@@ -88,19 +92,22 @@ class Connection(asyncio.Protocol):
         self._has_headers = self._has_begun = self._is_complete = self._is_paused = self._is_streamed = False
         self._has_length = self._is_chunked = self._is_kept_alive = False
         self._accept, self._inflater = accept, None
-        self._max_bytes, self._idle, self._deadline, self._headers_by = max_bytes, timeout.idle, deadline, headers_by
+        self._max_bytes, self._idle, self._deadline, self._headers_by = max_bytes, idle, deadline, headers_by
         self._is_under_way = True
-        self._arm(headers_by)
+        self._watch(min(headers_by, deadline))
         transport = self._transport
         if transport is None or self._is_closed:
             self._fail(OutboundNotSent(HUNG_UP))
-        elif len(body) <= PIECE_BYTES:
-            transport.write(head + body)
         else:
-            transport.write(head)
-            for first in range(0, len(body), PIECE_BYTES):
-                transport.write(body[first : first + PIECE_BYTES])
-                await asyncio.sleep(0)
+            transport.write(data)
+
+    async def send_more(self, body: bytes) -> None:
+        """The rest of a large request, in pieces. The answer may have begun before all of it has left."""
+        for first in range(0, len(body), PIECE_BYTES):
+            if self._transport is None or self._is_closed:
+                return
+            self._transport.write(body[first : first + PIECE_BYTES])
+            await asyncio.sleep(0)
 
     async def headers(self) -> Mapping[str, str]:
         """Those that are kept, when they have arrived, by lower-case name; then `status` is known too."""
@@ -113,12 +120,10 @@ class Connection(asyncio.Protocol):
 
     async def whole(self) -> bytes:
         """The body, when it is complete."""
-        self._is_streamed = False
         while not self._is_complete and self._failure is None:
             await self._wait()
         if self._failure is not None:
             raise self._failure
-        self._disarm()
         return self._take()
 
     async def piece(self) -> bytes:
@@ -127,7 +132,6 @@ class Connection(asyncio.Protocol):
             if self._failure is not None:
                 raise self._failure
             if self._is_complete:
-                self._disarm()
                 return b""
             self._progress_at = self._loop.time()  # what we took our time with is not the upstream's delay
             await self._wait()
@@ -140,39 +144,40 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _wait(self) -> None:
+    def _wait(self) -> asyncio.Future[None]:
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     # --- Its end ---
 
     def is_reusable(self) -> bool:
-        """Whether another request may follow, now that the answer was taken to its end."""
+        """Whether another request may follow, now that the answer was taken to its end; then it is idle."""
         if not self._is_complete or self._is_closed or not self._is_kept_alive:
             return False
         self._is_under_way = False
+        self._idle_since = self._loop.time()
         return True
 
     def is_fresh(self, now: float) -> bool:
         """Whether an idle connection can be trusted with a request: nothing has come on it, its end included."""
         return not (
             self._is_closed
-            or now - self.idle_since > KEEPALIVE_SECONDS
+            or now - self._idle_since > KEEPALIVE_SECONDS
             or now - self._born_at > LIFETIME_SECONDS
             or self._poll.poll(0)
         )
 
     def close(self) -> None:
         """Hang up; what was not read is lost."""
-        self._disarm()
         self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -187,29 +192,35 @@ class Connection(asyncio.Protocol):
 
     # --- Time ---
 
-    def _arm(self, due: float) -> None:
-        """One timer at a time, which is set later only when it goes off: most never do."""
-        self._disarm()
-        self._timer = self._loop.call_at(min(due, self._deadline), self._expire)
-
-    def _disarm(self) -> None:
+    def _watch(self, due: float) -> None:
+        """Be woken by then. There is one timer for all exchanges, set anew when it goes off or an earlier one is due:
+        so most exchanges need none of their own."""
         if self._timer is not None:
+            if self._goes_off_at <= due:
+                return
             self._timer.cancel()
-            self._timer = None
+        self._timer, self._goes_off_at = self._loop.call_at(due, self._look), due
 
-    def _expire(self) -> None:
+    def _look(self) -> None:
+        """Whether the exchange under way has taken too long."""
+        self._timer = None
+        if not self._is_under_way or self._is_complete:
+            return
         now = self._loop.time()
+        waits_for_us = self._is_streamed and (self._waiter is None or bool(self._pieces))
         if now >= self._deadline:
             self._fail(OutboundTimeout("total"))
         elif not self._has_headers:
-            self._fail(OutboundTimeout("first_byte"))
+            if now >= self._headers_by:
+                self._fail(OutboundTimeout("first_byte"))
+            else:
+                self._watch(min(self._headers_by, self._deadline))
         else:
-            waits_for_us = self._is_streamed and (self._waiter is None or bool(self._pieces))
             due = (now if waits_for_us else self._progress_at) + self._idle
             if now >= due:
                 self._fail(OutboundTimeout("idle"))
             else:
-                self._arm(due)
+                self._watch(min(due, self._deadline))
 
     # --- What asyncio tells ---
 
@@ -222,7 +233,7 @@ class Connection(asyncio.Protocol):
         if not self._is_under_way or self._is_complete:
             return
         if not self._has_begun:  # a kept connection was being closed while the request was on its way
-            was_kept = self.idle_since != self._born_at
+            was_kept = self._idle_since != self._born_at
             self._fail(OutboundNotSent(HUNG_UP) if was_kept else OutboundUnreachable(HUNG_UP))
         elif error is not None:
             self._fail(OutboundUnreachable("The connection broke."))
@@ -290,8 +301,8 @@ class Connection(asyncio.Protocol):
             self._inflater = Inflater(encoding)
 
     def on_headers_complete(self) -> None:
-        if self._is_complete:
-            return  # of an answer that nobody asked for
+        if self._is_complete or self._failure is not None:
+            return  # of an answer that nobody asked for, or that was given up
         self.status = self._parser.get_status_code()
         if self.status < 200:  # an interim answer; the real one follows
             self.read_headers.clear()
@@ -305,9 +316,9 @@ class Connection(asyncio.Protocol):
             self._fail(OutboundWrongType("The answer is of another type than was asked for."))
             return
         self._has_headers = True
-        self._progress_at = now = self._loop.time()
-        if now + self._idle < self._headers_by:
-            self._arm(now + self._idle)
+        self._progress_at = self._loop.time()
+        if self._progress_at + self._idle < self._goes_off_at:
+            self._watch(self._progress_at + self._idle)
         if self._is_streamed:
             self._wake()
 

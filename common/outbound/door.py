@@ -1,47 +1,35 @@
-"""The door itself: a pool of connections, with the check where the socket is made.
+"""The door itself: requests, and the check where the socket is made.
 
 A check of the URL is blind to DNS that answers differently the second time, and a check of the resolver is skipped for
 literal addresses. The socket factory sees what the kernel is about to dial.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
-import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from aiohappyeyeballs import start_connection
 
 from common.outbound.addresses import Policy, Target
-from common.outbound.connection import KEEPALIVE_SECONDS, Connection, Timeouts
+from common.outbound.connection import PIECE_BYTES, Connection, Timeouts
 from common.outbound.errors import OutboundNotSent, OutboundRefused, OutboundTimeout, OutboundUnreachable
+from common.outbound.heads import head_of, header_lines
+from common.outbound.pool import Pool
 
 logger = logging.getLogger(__name__)
 
 MAX_TARGETS = 4096
-MAX_IDLE = 256  # connections kept to one origin
 MAX_ANSWERS = 16  # addresses of one name
 USUAL = Timeouts()
 DNS_THREADS = 32  # so that one publisher's slow name servers do not hold up the others
 NEXT_ADDRESS_SECONDS = 0.25  # after which the next address of a name is tried beside the one before
-
-# What we set ourselves, and what belongs to the connection instead of the message.
-# fmt: off
-_OWN_HEADERS = frozenset((
-    "accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization",
-    "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-))
-# fmt: on
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", re.ASCII)
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]{0,8000}")
-MAX_PLAIN = 8000
-_METHOD = re.compile(r"[A-Z]{1,20}", re.ASCII)
 
 
 class Resolver(Protocol):
@@ -54,8 +42,7 @@ class Resolver(Protocol):
         """Nothing is asked any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A whole answer. Header names are lower case; only those on the allow-list are kept."""
 
     status: int
@@ -64,17 +51,103 @@ class Reply:
 
 
 class StreamedReply:
-    """An answer being read; `chunks()` once, within the `async with`."""
+    """An answer being read, piece by piece, until it is closed; what was not read by then is hung up on."""
 
-    def __init__(self, connection: Connection) -> None:
+    __slots__ = ("_connection", "_origin", "_pool", "headers", "piece", "status")
+
+    def __init__(self, connection: Connection, pool: Pool, origin: str) -> None:
+        self._connection, self._pool, self._origin = connection, pool, origin
         self.status = connection.status
         self.headers = connection.read_headers
-        self._connection = connection
+        #: `await piece()`: what has arrived since, or the next of it; empty at the end. Raises OutboundTimeout,
+        #: OutboundTooLarge and OutboundBadAnswer.
+        self.piece = connection.piece
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises OutboundTimeout, OutboundTooLarge and OutboundBadAnswer."""
-        while piece := await self._connection.piece():
+        """Every piece up to the end."""
+        while piece := await self.piece():
             yield piece
+
+    def close(self) -> None:
+        self._pool.give_back(self._origin, self._connection)
+
+
+class Route:
+    """The way of one kind of request: where it goes and what is the same in each is checked and written once."""
+
+    __slots__ = ("_accept", "_door", "_has_body", "_head", "_origin", "_pool", "_target")
+
+    def __init__(self, door: Door, target: Target, method: str, headers: Mapping[str, str]) -> None:
+        """Raises OutboundRefused for what would break a request or belongs to the connection."""
+        self._door, self._pool, self._target, self._origin = door, door.pool, target, target.origin
+        self._head = head_of(target, method, headers)
+        self._has_body = method in ("POST", "PUT", "PATCH")
+        self._accept = headers.get("Accept", "")
+
+    async def request(
+        self,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: Timeouts = USUAL,
+        max_bytes: int,
+    ) -> Reply:
+        """Send, and read the whole answer. headers: of this one, beside those of all. Raises `OutboundError`."""
+        connection = await self._send(headers, body, timeout, max_bytes)
+        try:
+            whole = await connection.whole()
+            return Reply(connection.status, connection.read_headers, whole)
+        finally:
+            self._pool.give_back(self._origin, connection)
+
+    async def open(
+        self,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: Timeouts = USUAL,
+        max_bytes: int,
+    ) -> StreamedReply:
+        """Send, and return when the answer has begun. It is the caller's to close. Raises `OutboundError`."""
+        connection = await self._send(headers, body, timeout, max_bytes)
+        try:
+            await connection.headers()
+        except BaseException:
+            self._pool.give_back(self._origin, connection)
+            raise
+        return StreamedReply(connection, self._pool, self._origin)
+
+    async def _send(
+        self, headers: Mapping[str, str] | None, body: bytes | None, timeout: Timeouts, max_bytes: int
+    ) -> Connection:
+        """A connection on which the request is under way."""
+        head = self._head + header_lines(headers) if headers else self._head
+        if body is not None or self._has_body:
+            head = f"{head}Content-Length: {len(body or b'')}\r\n"
+        begun = f"{head}\r\n".encode("utf-8", "replace")
+        rest = body or b""
+        if len(rest) <= PIECE_BYTES:
+            begun, rest = begun + rest, b""
+        now = asyncio.get_running_loop().time()
+        connection = self._pool.take(self._origin, now)
+        if connection is None:
+            connection = await self._door._dial(self._target, min(timeout.connect, timeout.total))
+        self._pool.busy.add(connection)
+        connection.send(
+            begun,
+            idle=timeout.idle,
+            headers_by=now + timeout.connect + timeout.first_byte,
+            deadline=now + timeout.total,
+            max_bytes=max_bytes,
+            accept=self._accept,
+        )
+        if rest:
+            try:
+                await connection.send_more(rest)
+            except BaseException:
+                self._pool.give_back(self._origin, connection)
+                raise
+        return connection
 
 
 class Door:
@@ -96,9 +169,7 @@ class Door:
         self._resolver = resolver or SystemResolver()
         self._tls = tls or ssl.create_default_context()
         self._targets: dict[str, Target] = {}
-        self._idle: dict[str, list[Connection]] = {}  # by origin, the latest last
-        self._busy: set[Connection] = set()
-        self._sweep: asyncio.TimerHandle | None = None
+        self.pool = Pool()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -117,20 +188,21 @@ class Door:
 
     async def close(self) -> None:
         """Close every connection. Exchanges under way end with OutboundClosed."""
-        if self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
-        for connection in tuple(self._busy):
-            connection.cut_off()
-        for connection in (one for idle in self._idle.values() for one in idle):
-            connection.close()
-        self._idle.clear()
+        self.pool.close()
         await self._resolver.close()
 
     @property
     def in_use(self) -> int:
         """How many exchanges are under way."""
-        return len(self._busy)
+        return len(self.pool.busy)
+
+    def route(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Route:
+        """Raises OutboundRefused.
+
+        headers: of every request. A good answer of another type than `Accept` names, when it names one, is
+        OutboundWrongType.
+        """
+        return Route(self, self._target(url), method, headers or {})
 
     async def request(
         self,
@@ -142,17 +214,8 @@ class Door:
         timeout: Timeouts = USUAL,
         max_bytes: int,
     ) -> Reply:
-        """Send a request and read the whole answer. Redirects are answers. Raises `OutboundError`.
-
-        headers: a good answer of another type than `Accept` names, when it names one, is OutboundWrongType.
-        """
-        target = self._target(url)
-        connection = await self._send(target, method, headers, body, timeout, max_bytes)
-        try:
-            whole = await connection.whole()
-            return Reply(connection.status, connection.read_headers, whole)
-        finally:
-            self._give_back(target, connection)
+        """Send a request and read the whole answer. Redirects are answers. Raises `OutboundError`."""
+        return await self.route(method, url, headers).request(body=body, timeout=timeout, max_bytes=max_bytes)
 
     @asynccontextmanager
     async def stream(
@@ -165,44 +228,12 @@ class Door:
         timeout: Timeouts = USUAL,
         max_bytes: int,
     ) -> AsyncIterator[StreamedReply]:
-        """Send a request and read the answer as it comes; what is not read is hung up on. Raises `OutboundError`."""
-        target = self._target(url)
-        connection = await self._send(target, method, headers, body, timeout, max_bytes)
+        """Send a request and read the answer as it comes. Raises `OutboundError`."""
+        reply = await self.route(method, url, headers).open(body=body, timeout=timeout, max_bytes=max_bytes)
         try:
-            await connection.headers()
-            yield StreamedReply(connection)
+            yield reply
         finally:
-            self._give_back(target, connection)
-
-    async def _send(
-        self,
-        target: Target,
-        method: str,
-        headers: Mapping[str, str] | None,
-        body: bytes | None,
-        timeout: Timeouts,
-        max_bytes: int,
-    ) -> Connection:
-        """A connection on which the request is under way."""
-        head = _head(target, method, headers or {}, body)
-        now = asyncio.get_running_loop().time()
-        connection = self._take(target, now) or await self._dial(target, min(timeout.connect, timeout.total))
-        self._busy.add(connection)
-        try:
-            await connection.send(
-                head,
-                body or b"",
-                timeout=timeout,
-                headers_by=now + timeout.connect + timeout.first_byte,
-                deadline=now + timeout.total,
-                max_bytes=max_bytes,
-                accept=headers.get("Accept", "") if headers else "",
-            )
-        except BaseException:
-            self._busy.discard(connection)
-            connection.close()
-            raise
-        return connection
+            reply.close()
 
     def _target(self, url: str) -> Target:
         """The checked URL, remembered: the check is of its text alone, that of the address comes with the socket."""
@@ -212,41 +243,6 @@ class Door:
                 self._targets.clear()
             target = self._targets[url] = self.policy.check(url)
         return target
-
-    # --- The pool ---
-
-    def _take(self, target: Target, now: float) -> Connection | None:
-        idle = self._idle.get(target.origin)
-        while idle:
-            connection = idle.pop()
-            if connection.is_fresh(now):
-                return connection
-            connection.close()
-        return None
-
-    def _give_back(self, target: Target, connection: Connection) -> None:
-        self._busy.discard(connection)
-        if connection.is_reusable():
-            idle = self._idle.setdefault(target.origin, [])
-            if len(idle) < MAX_IDLE:
-                loop = asyncio.get_running_loop()
-                connection.idle_since = loop.time()
-                idle.append(connection)
-                if self._sweep is None:
-                    self._sweep = loop.call_later(KEEPALIVE_SECONDS, self._close_idle)
-                return
-        connection.close()
-
-    def _close_idle(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        for origin, idle in list(self._idle.items()):
-            for connection in [one for one in idle if not one.is_fresh(now)]:
-                idle.remove(connection)
-                connection.close()
-            if not idle:
-                del self._idle[origin]
-        self._sweep = loop.call_later(KEEPALIVE_SECONDS, self._close_idle) if self._idle else None
 
     # --- Dialling ---
 
@@ -314,39 +310,6 @@ def _info(address: str, port: int) -> tuple[Any, ...]:
     if ":" in address:
         return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0)
     return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)
-
-
-def _head(target: Target, method: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """The request up to its body. Raises OutboundRefused for what would break it or belongs to the connection."""
-    if not _METHOD.fullmatch(method):
-        raise OutboundRefused(f"{method[:60]!r} is no method.")
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    if target.port != (443 if target.scheme == "https" else 80):
-        host = f"{host}:{target.port}"
-    lines = [f"{method} {target.path} HTTP/1.1", f"Host: {host}", "Accept-Encoding: identity"]
-    given = set()
-    for name, value in headers.items():
-        given.add(_sendable(name))
-        is_plain = len(value) <= MAX_PLAIN and value.isascii() and value.isprintable()
-        if not is_plain and not _HEADER_VALUE.fullmatch(value):
-            raise OutboundRefused(f"The value of the header {name[:60]!r} holds characters that cannot be sent.")
-        lines.append(f"{name}: {value}")
-    if "accept" not in given:
-        lines.append("Accept: */*")
-    if "user-agent" not in given:
-        lines.append("User-Agent: Agorai")
-    if body is not None or method in ("POST", "PUT", "PATCH"):
-        lines.append(f"Content-Length: {len(body or b'')}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "replace")
-
-
-@lru_cache(1024)
-def _sendable(name: str) -> str:
-    """The name in lower case. Raises OutboundRefused for one that cannot be sent, or is not for others to set."""
-    lower = name.lower()
-    if not _HEADER_NAME.fullmatch(name) or lower in _OWN_HEADERS:
-        raise OutboundRefused(f"The header {name[:60]!r} cannot be sent.")
-    return lower
 
 
 class SystemResolver:

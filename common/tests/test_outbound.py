@@ -335,7 +335,7 @@ async def test_a_connection_that_says_more_than_was_asked_for_is_not_used_again(
 
 async def test_an_idle_connection_is_closed(monkeypatch):
     monkeypatch.setattr("common.outbound.connection.KEEPALIVE_SECONDS", 0.05)
-    monkeypatch.setattr("common.outbound.door.KEEPALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("common.outbound.pool.KEEPALIVE_SECONDS", 0.05)
     async with Upstream(OK) as upstream:
         await upstream.request()
         for _ in range(100):

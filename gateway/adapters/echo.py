@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import msgspec
@@ -39,16 +38,21 @@ def is_empty(answer: Any, kind: str) -> bool:
 class EchoDoor:
     """In place of the way out, for calls of the echo."""
 
-    async def request(self, method: str, url: str, *, headers: Any, body: bytes, timeout: Any, max_bytes: int) -> Reply:
-        """The answer to a call of the kind that the address names."""
-        kind = url.partition(":")[2]
-        return Reply(200, {}, msgspec.json.encode(_answer(kind, msgspec.json.decode(body))))
+    def route(self, method: str, url: str, headers: Mapping[str, str]) -> EchoRoute:
+        return EchoRoute(url.partition(":")[2])
 
-    @asynccontextmanager
-    async def stream(
-        self, method: str, url: str, *, headers: Any, body: bytes, timeout: Any, max_bytes: int
-    ) -> AsyncIterator[EchoReply]:
-        yield EchoReply(url.partition(":")[2], msgspec.json.decode(body))
+
+class EchoRoute:
+    """In place of the way to an endpoint, for calls of one kind."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    async def request(self, *, headers: Any, body: bytes, timeout: Any, max_bytes: int) -> Reply:
+        return Reply(200, {}, msgspec.json.encode(_answer(self._kind, msgspec.json.decode(body))))
+
+    async def open(self, *, headers: Any, body: bytes, timeout: Any, max_bytes: int) -> EchoReply:
+        return EchoReply(self._kind, msgspec.json.decode(body))
 
 
 class EchoReply:
@@ -59,8 +63,15 @@ class EchoReply:
 
     def __init__(self, kind: str, body: dict[str, Any]) -> None:
         self._kind, self._body = kind, body
+        self._events = self._all()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def piece(self) -> bytes:
+        return next(self._events, b"")
+
+    def close(self) -> None:
+        self._events.close()
+
+    def _all(self) -> Generator[bytes, None, None]:
         for text in _words(_said(self._kind, self._body)):
             yield _event(self._chunk(text, None))
         yield _event(self._chunk("", "stop"))

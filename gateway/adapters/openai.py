@@ -66,22 +66,23 @@ class Events:
             chunk = msgspec.json.decode(data)
         except (ValueError, RecursionError):
             raise OutboundBadAnswer("The stream holds something other than JSON.") from None
-        if not isinstance(chunk, dict) or not isinstance(chunk.get("choices") or [], list):
+        choices = chunk.get("choices") or [] if isinstance(chunk, dict) else None
+        if not isinstance(choices, list):
             raise OutboundBadAnswer("The stream holds something other than chunks.")
         if chunk.get("error"):
             raise UpstreamFailed("The publisher's endpoint reported an error in the middle of its answer.")
-        if (found := usage(chunk)) is not None:
-            self.usage = found
-        choices = chunk.get("choices")
-        if not choices and chunk.get("usage") is not None:
-            self._usage_chunk = chunk
-            return b"", 0
-        passed = self._release() if self._last is not None else b""
-        if choices and any(isinstance(c, dict) and c.get("finish_reason") for c in choices):
+        if chunk.get("usage") is not None:
+            if (found := usage(chunk)) is not None:
+                self.usage = found
+            if not choices:
+                self._usage_chunk = chunk
+                return b"", 0
+        released = b"" if self._last is None else self._release()
+        is_last, size = _seen_in(choices)
+        if is_last:
             self._last, self._last_data = chunk, data
-        else:
-            passed += b"data: " + data + b"\n\n"
-        return passed, _text_bytes(choices) if choices else 0
+            return released, size
+        return b"%bdata: %b\n\n" % (released, data), size
 
     def _release(self) -> bytes:
         held, self._last = self._last or {}, None
@@ -115,16 +116,18 @@ class Events:
         return self._last is not None
 
 
-def _text_bytes(choices: list[Any]) -> int:
-    """How much was generated: whatever stands in deltas but their role."""
-    size = 0
+def _seen_in(choices: list[Any]) -> tuple[bool, int]:
+    """Whether one of them says why it ends, and how much was generated: whatever stands in deltas but their role."""
+    is_last, size = False, 0
     for choice in choices:
         if isinstance(choice, dict):
+            if choice.get("finish_reason"):
+                is_last = True
             delta = choice.get("delta")
             for part in (*(delta.values() if isinstance(delta, dict) else ()), choice.get("text")):
                 if part and part != "assistant":
                     size += len(part.encode()) if isinstance(part, str) else len(_encode(part))
-    return size
+    return is_last, size
 
 
 def _event(chunk: Mapping[str, Any]) -> bytes:

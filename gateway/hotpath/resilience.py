@@ -25,7 +25,7 @@ import random
 import time
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.conf import settings
@@ -124,14 +124,12 @@ class Upstreams:
     async def ask(self, call: Call, door: Door | EchoDoor) -> Reply:
         """The whole answer to a call that was reserved. Raises OutboundError, UpstreamBusy."""
         circuit = self._circuit(call)
-        url, headers, body = upstream_request(call)
+        route, headers, body = upstream_request(call, door)
         limits = timeouts(call)
         circuit.begin()
         for attempt in range(MAX_REPEATS + 1):
             try:
-                reply = await door.request(
-                    "POST", url, headers=headers, body=body, timeout=limits, max_bytes=MAX_ANSWER_BYTES
-                )
+                reply = await route.request(headers=headers, body=body, timeout=limits, max_bytes=MAX_ANSWER_BYTES)
             except FAILURES as error:
                 circuit.failed()
                 limits = await _before_repeat(call, circuit, limits, attempt, error)
@@ -167,45 +165,41 @@ class Upstreams:
 class Streaming:
     """One streamed answer. Repeated is only what failed before its first byte was read."""
 
-    __slots__ = ("_call", "_circuit", "_door", "_max_bytes", "_opened", "_status")
+    __slots__ = ("_call", "_circuit", "_door", "_max_bytes", "_reply")
 
     def __init__(self, circuit: Circuit, call: Call, door: Door | EchoDoor, max_bytes: int) -> None:
         self._circuit, self._call, self._door, self._max_bytes = circuit, call, door, max_bytes
 
     async def __aenter__(self) -> StreamedReply | EchoReply:
         call, circuit = self._call, self._circuit
-        url, headers, body = upstream_request(call)
+        route, headers, body = upstream_request(call, self._door)
         limits = timeouts(call)
         circuit.begin()
         for attempt in range(MAX_REPEATS + 1):
-            opened: Any = self._door.stream(
-                "POST", url, headers=headers, body=body, timeout=limits, max_bytes=self._max_bytes
-            )
             try:
-                reply: StreamedReply | EchoReply = await opened.__aenter__()
+                reply = await route.open(headers=headers, body=body, timeout=limits, max_bytes=self._max_bytes)
             except FAILURES as error:
                 circuit.failed()
                 limits = await _before_repeat(call, circuit, limits, attempt, error)
                 continue
-            self._opened, self._status = opened, reply.status
+            self._reply = reply
             if reply.status < 500:
                 return reply
             circuit.failed()
             if not _may_repeat(call, circuit, attempt, reply):
                 return reply
-            await opened.__aexit__(None, None, None)
+            reply.close()
             limits = await _wait(call, limits, attempt)
         raise AssertionError("unreachable")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
+        self._reply.close()
         if isinstance(error, FAILURES):
             self._circuit.failed()
-        elif self._circuit.failures and self._status < 500 and not isinstance(error, asyncio.CancelledError):
+        elif self._circuit.failures and self._reply.status < 500 and not isinstance(error, asyncio.CancelledError):
             self._circuit.answered()
-        left: bool | None = await self._opened.__aexit__(kind, error, trace)
-        return left
 
 
 async def _before_repeat(

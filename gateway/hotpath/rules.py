@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -46,9 +46,8 @@ from marketplace.services.pricing import cost_of
 from observability.errors import IdempotentRequestRunning
 
 if TYPE_CHECKING:
-    from gateway.hotpath.idempotency import Claim
-
-if TYPE_CHECKING:
+    from common.outbound import Door, Route
+    from gateway.adapters.echo import EchoDoor, EchoRoute
     from gateway.hotpath.deployments import Deployed
     from gateway.hotpath.idempotency import Claim
     from gateway.services.predictions import Asked
@@ -97,8 +96,7 @@ class Call:
         return int((time.monotonic() - self.began) * 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the caller gets, settled. `body` is the upstream's, byte for byte."""
 
     status: int
@@ -209,7 +207,7 @@ def hold_of(call: Call) -> int:
     """
     if call.caller.mode == "test":
         return 0
-    if call.is_streamed and call.listing.price.output_nano_per_million and not _bounds(call.body):
+    if call.is_streamed and call.listing.price.output_nano_per_million and not _bound(call.body):
         call.held_tokens = 0
         hold, call.held_tokens = next_hold(call)
         return hold
@@ -254,45 +252,65 @@ def max_output_tokens(kind: str, body: Mapping[str, Any]) -> int:
     """Every token that may come back: of each answer asked for, to each prompt."""
     if kind == Invocation.Kind.EMBEDDING:
         return 0
-    tokens = max(_bounds(body), default=DEFAULT_MAX_OUTPUT_TOKENS)
-    asked = [count for count in (body.get("n"), body.get("best_of")) if type(count) is int and count > 0]
+    tokens = _bound(body) or DEFAULT_MAX_OUTPUT_TOKENS
+    answers = _largest(body, "n", "best_of") or 1
     prompt = body.get("prompt") if kind == Invocation.Kind.COMPLETION else None
     prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
-    return min(tokens, 10_000_000) * min(max(asked, default=1), MAX_ANSWERS) * prompts
+    return min(tokens, 10_000_000) * min(answers, MAX_ANSWERS) * prompts
 
 
-def _bounds(body: Mapping[str, Any]) -> list[int]:
-    """What the request says of the length of an answer; either may be what the upstream goes by."""
-    bounds = (body.get("max_tokens"), body.get("max_completion_tokens"))
-    return [bound for bound in bounds if type(bound) is int and bound > 0]
+def _bound(body: Mapping[str, Any]) -> int:
+    """What the request says of the length of an answer, 0: nothing; either may be what the upstream goes by."""
+    return _largest(body, "max_tokens", "max_completion_tokens")
 
 
-def upstream_request(call: Call) -> tuple[str, dict[str, str], bytes]:
-    """Address, headers and body of the request to the publisher's endpoint, signed with the endpoint's key.
+def _largest(body: Mapping[str, Any], *names: str) -> int:
+    """Of the whole numbers above 0 under these names; 0: there is none."""
+    largest = 0
+    for name in names:
+        found = body.get(name)
+        if type(found) is int and found > largest:
+            largest = found
+    return largest
+
+
+def upstream_request(call: Call, door: Door | EchoDoor) -> tuple[Route | EchoRoute, dict[str, str], bytes]:
+    """The way to the publisher's endpoint, and of this request the headers and the body, signed with the endpoint's
+    key.
 
     Signature: `t=<unix seconds>,v1=<hex HMAC-SHA-256 of "<t>.<request id>.<body>">`.
     """
     target = call.listing.endpoint
-    adapter = ADAPTERS[target.protocol]
-    sent = adapter.request(
+    sent = ADAPTERS[target.protocol].request(
         call.body, upstream_model=target.upstream_model or call.listing.slug, stream=call.is_streamed
     )
     body = msgspec.json.encode(sent)
     at = int(time.time())
     signed = b"%d.%b.%b" % (at, call.request_id.encode(), body)
     headers = {
-        "Content-Type": "application/json",
-        "Accept": "text/event-stream" if call.is_streamed else "application/json",
-        "User-Agent": f"Agorai/{settings.VERSION}",
         "X-Agorai-Request-Id": call.request_id,
         "X-Agorai-Signature": f"t={at},v1={hmac.digest(target.signing_key, signed, 'sha256').hex()}",
     }
     if target.protocol == "anthropic":
         headers |= anthropic.headers(call.passed_headers)
+    known: Route | EchoRoute | None = target.prepared.get((door, call.kind, call.is_streamed))
+    return known or _route(call, door), headers, body
+
+
+def _route(call: Call, door: Door | EchoDoor) -> Route | EchoRoute:
+    """Address and headers that all such calls of an endpoint have in common."""
+    target = call.listing.endpoint
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream" if call.is_streamed else "application/json",
+        "User-Agent": f"Agorai/{settings.VERSION}",
+    }
     if target.secret is not None:
         is_bearer = target.auth_header.lower() == "authorization" and " " not in target.secret
         headers[target.auth_header] = f"Bearer {target.secret}" if is_bearer else target.secret
-    return adapter.url(target.url, call.kind), headers, body
+    url = ADAPTERS[target.protocol].url(target.url, call.kind)
+    route = target.prepared[door, call.kind, call.is_streamed] = door.route("POST", url, headers)
+    return route
 
 
 def timeouts(call: Call) -> Timeouts:
@@ -336,12 +354,15 @@ def upstream_message(body: bytes, secret: str | None) -> str:
 
 
 def answer_headers(call: Call, cost_nano: int) -> dict[str, str]:
-    return {
+    headers = {
         "content-type": "application/json",
         "x-model": call.listing.slug,
         "x-model-version": call.listing.version,
         "x-cost-usd": amount(cost_nano),
-    } | ({} if settings.CURRENCY == "USD" else {"x-cost-currency": settings.CURRENCY})
+    }
+    if (currency := settings.CURRENCY) != "USD":
+        headers["x-cost-currency"] = currency
+    return headers
 
 
 def kind_of(listing: Listing, body: Mapping[str, Any]) -> str:

@@ -140,7 +140,7 @@ class Stream:
                 if reply.status != 200:
                     raise await refused_stream(reply, call.listing.endpoint.secret)
                 last = clock()
-                async for piece in reply.chunks():
+                while piece := await reply.piece():
                     if self._is_client_gone and not self._is_kept:
                         self._drained_bytes += len(piece)
                         if self._drained_bytes > DRAIN_BYTES:
@@ -261,7 +261,7 @@ class Stream:
 async def refused_stream(reply: StreamedReply | EchoReply, secret: str | None) -> Problem:
     """The problem of an upstream that answered a stream with an error status."""
     body = b""
-    async for chunk in reply.chunks():
+    while chunk := await reply.piece():
         body += chunk
         if len(body) > MAX_ERROR_BYTES:
             break

@@ -48,6 +48,8 @@ class Target:
     signing_key: bytes = field(repr=False)
     timeout_seconds: int
     max_cost_nano: int | None
+    #: What its calls have in common, made by whoever makes the first of them; it ends with the target.
+    prepared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @transaction.atomic

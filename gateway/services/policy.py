@@ -116,7 +116,11 @@ _OF = {outcome: tuple(line for line in POLICY if outcome in line.outcomes) for o
 def charge(outcome: Outcome, *, mode: str, price: Price, usage: Usage | None = None) -> Charge:
     """By which rule a call that ended so is charged, and what. price: the one that it was reserved at."""
     facts = Facts(mode, price, usage)
-    line = next(line for line in _OF[outcome] if line.applies(facts))
+    for line in _OF[outcome]:
+        if line.applies(facts):
+            break
+    else:
+        raise AssertionError(f"no rule is for {outcome}")
     if outcome not in DELIVERED and not line.is_rated:
         return Charge(line.rule, 0, NO_USAGE)
     found = usage or NO_USAGE

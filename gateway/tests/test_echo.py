@@ -35,8 +35,7 @@ def no_network(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("the echo asked the network")
 
-    monkeypatch.setattr(Door, "request", refuse)
-    monkeypatch.setattr(Door, "stream", refuse)
+    monkeypatch.setattr(Door, "route", refuse)
 
 
 def receipt(answer):
