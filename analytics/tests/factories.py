@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from itertools import count
 from typing import Any
@@ -32,11 +32,11 @@ def clock_at(at: datetime) -> Iterator[None]:
 
 
 def make_call_at(at: datetime, ai_model: Any, **values: Any) -> Invocation:
-    """A call that began at this instant, on a day that may be long past."""
+    """A call that began at this instant, on a day that may be long past. Its id may be of the day before."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT gateway_create_partitions(%s, 1)", [at.astimezone(UTC).date()])
+        cursor.execute("SELECT gateway_create_partitions(%s, 2)", [at.astimezone(UTC).date() - timedelta(days=1)])
     with clock_at(at):
-        return make_call(ai_model, id=UUID(int=first_uuid(at).int | next(_numbers)), **values)
+        return make_call(ai_model, **{"id": UUID(int=first_uuid(at).int | next(_numbers)), **values})
 
 
 _numbers = count(1)  # so that calls of one millisecond have ids of their own

@@ -248,8 +248,8 @@ def test_the_hour_that_a_clock_change_repeats_is_two(client, organization, ai_mo
 
 def test_a_call_that_began_a_moment_after_its_id_was_made_is_not_lost(client, organization, ai_model):
     end = datetime(2026, 11, 17, tzinfo=UTC)
-    with clock_at(end + timedelta(milliseconds=5)):
-        make_call(ai_model, organization=organization, id=first_uuid(end - timedelta(milliseconds=1)))
+    begun, id = end + timedelta(milliseconds=5), first_uuid(end - timedelta(milliseconds=1))
+    make_call_at(begun, ai_model, organization=organization, id=id)
     body = client.get("/api/analytics/usage?from=2026-11-16&to=2026-11-17").json()
     assert sum(one["calls"] for one in body["buckets"]) == body["totals"]["calls"] == 1
 
