@@ -62,6 +62,8 @@ def loads(raw: bytes, *, max_bytes: int, max_depth: int = 32, max_values: int = 
 
 
 def _check_size(plain: bytes, max_depth: int, max_values: int) -> None:
+    if len(plain) <= max_values and plain.count(b"[") + plain.count(b"{") <= max_depth:
+        return  # as nearly all are: it cannot be deeper than it has brackets, nor hold more values than bytes
     if plain.count(b'"') > 4 * max_values:  # two quotes a string, a name and a string a member
         raise _too_many(max_values)
     outside = b"".join(plain.split(b'"')[::2])  # everything but the strings
@@ -85,18 +87,25 @@ class _Reader(threading.local):
     def __init__(self) -> None:
         self.faults: Faults = {}
         self._too_long, self._not_finite, self._not_json = object(), object(), object()
-        self._decode = json.JSONDecoder(
+        self._decoder = json.JSONDecoder(
             parse_int=self._int,
             parse_float=self._float,
             parse_constant=self._constant,
             object_pairs_hook=self._object,
-        ).decode
+        )
 
     def read(self, text: str) -> tuple[Any, Faults]:
         """Raises JSONDecodeError."""
         if self.faults:
             self.faults = {}
-        return self._decode(text), self.faults
+        try:
+            tree, end = self._decoder.scan_once(text, 0)  # without the two searches for space around it
+            if end == len(text):
+                return tree, self.faults
+        except StopIteration:  # space before it, or nothing that could be one
+            pass
+        self.faults = {}
+        return self._decoder.decode(text), self.faults
 
     def _refuse(self, value: Any, code: str, detail: str) -> Any:
         self.faults[id(value)] = value, code, detail

@@ -13,6 +13,7 @@ import secrets
 import string
 import zlib
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
 
 from django.conf import settings
@@ -27,6 +28,7 @@ CHECKSUM_LENGTH = 6
 SHOWN_OF_RANDOM = 4
 SECRET_LENGTH = len("agr_live_") + RANDOM_LENGTH + CHECKSUM_LENGTH
 WRAP_BATCH = 1000
+REMEMBERED = 10_000  # secrets, at most
 
 _SECRET = re.compile(rf"agr_(?:live|test)_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
 
@@ -56,17 +58,31 @@ def candidate_digests(secret: str) -> tuple[bytes, ...]:
     """
     if not is_well_formed(secret):
         raise KeyMalformed()
-    return digests_of(secret.encode())
+    return tuple(digest for _, digest in reversed(_chain(secret.encode(), _peppers())))
 
 
-def digests_of(secret: bytes) -> tuple[bytes, ...]:
-    """The same of anything that is as long as a secret, to be looked for among what is known already: the form says
-    nothing about that, and costs as much as the digest."""
-    digests: tuple[bytes, ...] = ()
-    for pepper in reversed(settings.KEY_PEPPERS.values()):
-        secret = hmac.digest(pepper, secret, "sha256")
-        digests = (secret, *digests)
-    return digests
+class RememberedDigests:
+    """`candidate_digests` for a process that is shown the same secrets again and again.
+
+    It knows them by a hash under a key that it tells nobody, so nothing is kept that would open or name anything.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._known: dict[bytes, tuple[bytes, ...]] = {}
+
+    def __call__(self, secret: bytes) -> tuple[bytes, ...]:
+        """Raises KeyMalformed."""
+        if len(secret) != SECRET_LENGTH:
+            raise KeyMalformed()
+        fingerprint = blake2b(secret, key=self._key, digest_size=32).digest()
+        digests = self._known.get(fingerprint)
+        if digests is None:
+            digests = candidate_digests(secret.decode("latin-1"))
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[fingerprint] = digests
+        return digests
 
 
 def _peppers() -> list[tuple[str, bytes]]:

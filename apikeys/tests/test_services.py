@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from apikeys import errors, services
 from apikeys.models import PERMISSIONS, SCOPES_OF_ROLE, APIKey, KeyClient, scopes_of_role
+from apikeys.services import digests
 from apikeys.tests.factories import EVERYTHING, make_key, make_person
 from common import clock
 from common.problems import Conflict, InvalidCredentials, RoleRequired, ValidationFailed
@@ -87,6 +88,21 @@ def test_a_key_verifies_with_its_user_and_organization_in_one_query(django_asser
 def test_a_well_formed_secret_that_was_never_issued_is_unknown():
     with pytest.raises(errors.KeyUnknown):
         verify(services.make_secret("live"))
+
+
+def test_digests_that_are_remembered_are_those_that_would_be_computed(monkeypatch):
+    monkeypatch.setattr(digests, "REMEMBERED", 2)
+    remembered = services.RememberedDigests()
+    known = [services.make_secret("live") for _ in range(5)]
+    for secret in [*known, *known, *reversed(known)]:
+        assert remembered(secret.encode()) == services.candidate_digests(secret)
+        assert len(remembered._known) <= 2
+    kept = repr(remembered._known)
+    assert not any(secret in kept for secret in known)
+    good = known[0].encode()
+    for bad in (b"", good[:-1], good[:-1] + b"-", good[:-1] + b"\xff", good + b"x", good.upper()):
+        with pytest.raises(errors.KeyMalformed):
+            remembered(bad)
 
 
 def test_a_key_survives_a_new_pepper_and_is_wrapped_by_it(settings):

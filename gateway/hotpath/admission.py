@@ -8,7 +8,6 @@ from uuid import UUID
 
 from accounts.services import find_bearer, resolve_actor
 from apikeys.errors import KeyMalformed, KeyUnknown
-from apikeys.services import SECRET_LENGTH, candidate_digests, digests_of
 from common.policy import require_own_organization
 from common.problems import NotAuthenticated
 from gateway.hotpath.callers import Caller
@@ -30,12 +29,11 @@ async def admit(gateway: Gateway, headers: Headers, address: str, *, takes_token
     if takes_tokens and secret.startswith(b"eyJ"):
         ids = await run_in_django(_actor_ids, _text(secret), _text(organization or b"") or None)
         return await gateway.snapshots.caller_of_person(ids)
-    callers = gateway.snapshots.caller_of_key
-    caller = callers.get(digests_of(secret)) if len(secret) == SECRET_LENGTH else None
+    snapshots = gateway.snapshots
+    digests = snapshots.digests(secret)
+    caller = snapshots.caller_of_key.get(digests) or await snapshots.caller_of_key(digests)
     if caller is None:
-        caller = await callers(candidate_digests(_text(secret)))
-        if caller is None:
-            raise KeyUnknown()
+        raise KeyUnknown()
     if caller.is_limited:
         caller.require_usable(address)
     if organization:

@@ -155,7 +155,8 @@ class Exchange:
         if self._path == PREDICTIONS:
             call = prediction_call(caller, listing, body, self._id)
         else:
-            call = Call(caller, listing, self._kind(listing, body), body, len(raw), id=self._id)
+            kind = self._kind(listing, body)
+            call = Call(caller, listing, kind, body, len(raw), id=self._id, request_id=self._request_id)
         if call.kind == Invocation.Kind.MESSAGES:
             given = ((name, self._headers.get(name.encode())) for name in PASSED_HEADERS)
             call.passed_headers = {name: value.decode("latin-1") for name, value in given if value}

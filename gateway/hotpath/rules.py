@@ -87,10 +87,11 @@ class Call:
     fallback_of: UUID | None = None  # the call that failed before it
     is_reserved: bool = False
     passed_headers: Mapping[str, str] = field(default_factory=dict)  # of the caller's, those that the protocol takes
-    request_id: str = field(init=False)
+    request_id: str = ""  # the id as it is shown
 
     def __post_init__(self) -> None:
-        self.request_id = encode("req", self.id)
+        if not self.request_id:
+            self.request_id = encode("req", self.id)
 
     def elapsed_ms(self) -> int:
         return int((time.monotonic() - self.began) * 1000)

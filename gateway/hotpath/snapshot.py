@@ -22,6 +22,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from accounts.models import Budget
 from apikeys.models import scopes_of_role
+from apikeys.services import RememberedDigests
 from common.limits import bucket_of_organization, bucket_of_person
 from common.problems import FieldError, ServiceUnavailable
 from common.sealing import SealError
@@ -187,6 +188,7 @@ class Snapshots:
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
+        self.digests = RememberedDigests()
         self.caller_of_key: TTLCache[tuple[bytes, ...], Caller | None] = TTLCache(Callers(self._rows))
         self.caller_of_person: TTLCache[tuple[UUID, UUID], Caller] = TTLCache(self._load_person)
         self.listing: TTLCache[UUID | str, Listing | None] = TTLCache(self._load_listing)
