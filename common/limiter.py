@@ -5,13 +5,15 @@ takes one from each of their buckets or, where one is empty, from none. While Re
 its share (`limit` / expected processes) by itself: never open, never all denied.
 """
 
+import asyncio
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from hashlib import sha1
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import redis
@@ -20,53 +22,13 @@ from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from common.gcra import RETURN_SCRIPT, SCRIPT, SHA, Run, arguments_of, key_of, read_answer, runs_of
+
 logger = logging.getLogger(__name__)
 
 REDIS_TIMEOUT_SECONDS = 0.2
 BREAK_SECONDS = 1.0  # how long local buckets serve before Redis is asked again
 MAX_LOCAL_BUCKETS = 50_000
-
-# For each key: ARGV holds microseconds per request and the burst; behind those of all keys, 1 for the last of a group.
-# The stored value is the theoretical arrival time, kept within one full bucket of now, so that neither a clock set back
-# nor a lowered limit locks anyone out for longer. On Redis Cluster the keys of one call must share a slot.
-SCRIPT = """
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local answer, dues, first, fits = {}, {}, 1, true
-for i, key in ipairs(KEYS) do
-  local step = tonumber(ARGV[2 * i - 1])
-  local room = step * tonumber(ARGV[2 * i])
-  local due = tonumber(redis.call('GET', key) or 0)
-  due = math.min(math.max(due, now), now + room)
-  local allowed = due + step - now <= room
-  answer[2 * i - 1] = allowed and 1 or 0
-  dues[i] = due
-  fits = fits and allowed
-  if ARGV[2 * #KEYS + i] == '1' then
-    for j = first, i do
-      if fits then
-        dues[j] = dues[j] + ARGV[2 * j - 1]
-        redis.call('SET', KEYS[j], string.format('%.0f', dues[j]), 'PX', math.ceil((dues[j] - now) / 1000) + 1000)
-      end
-      answer[2 * j] = dues[j] - now
-    end
-    first, fits = i + 1, true
-  end
-end
-return answer
-"""
-# Undoes one taking: KEYS[1], and microseconds per request.
-RETURN_SCRIPT = """
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local due = tonumber(redis.call('GET', KEYS[1]) or 0) - ARGV[1]
-if due > now then
-  redis.call('SET', KEYS[1], string.format('%.0f', due), 'PX', math.ceil((due - now) / 1000) + 1000)
-else
-  redis.call('DEL', KEYS[1])
-end
-"""
-_SHA = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +43,14 @@ class Bucket:
     size: int = field(init=False, repr=False)
     step_us: int = field(init=False, repr=False)
     """Microseconds in which one request is refilled, rounded up: never more than the limit."""
+    room_us: int = field(init=False, repr=False)
+    """Microseconds in which the empty bucket refills."""
 
     def __post_init__(self) -> None:  # once for each bucket; they are asked for at each call
         set_field = object.__setattr__
         set_field(self, "size", max(1, self.limit if self.burst is None else self.burst))
         set_field(self, "step_us", -(-self.period_seconds * 1_000_000 // max(1, self.limit)))
+        set_field(self, "room_us", self.step_us * self.size)
 
 
 class Decision(NamedTuple):
@@ -107,11 +72,15 @@ class Decision(NamedTuple):
 def headers_of(decisions: Sequence[Decision]) -> dict[str, str]:
     """IETF `RateLimit` fields, which list every limit, the tightest first; of that one OpenAI's `x-ratelimit-*` and,
     on a refusal, `Retry-After` in both units."""
-    ordered = sorted(decisions, key=_tightness)
+    ordered = _tightest_first(decisions)
     tightest = ordered[0]
+    policies, rests = [], []
+    for name, _, limit, period_seconds, remaining, reset_seconds, *_ in ordered:
+        policies.append(f'"{name}";q={limit};w={period_seconds}')
+        rests.append(f'"{name}";r={remaining};t={reset_seconds}')
     fields = {
-        "RateLimit-Policy": ", ".join(f'"{one.name}";q={one.limit};w={one.period_seconds}' for one in ordered),
-        "RateLimit": ", ".join(f'"{one.name}";r={one.remaining};t={one.reset_seconds}' for one in ordered),
+        "RateLimit-Policy": ", ".join(policies),
+        "RateLimit": ", ".join(rests),
         "x-ratelimit-limit-requests": str(tightest.limit),
         "x-ratelimit-remaining-requests": str(tightest.remaining),
         "x-ratelimit-reset-requests": f"{tightest.reset_seconds}s",
@@ -124,11 +93,19 @@ def headers_of(decisions: Sequence[Decision]) -> dict[str, str]:
 
 def tightest_of(decisions: Sequence[Decision]) -> Decision:
     """The limit that a caller meets first: of refusals the longest, else the one with the fewest requests left."""
-    return min(decisions, key=_tightness)
+    return _tightest_first(decisions)[0]
 
 
-def _tightness(decision: Decision) -> tuple[int, int]:
-    return -decision.retry_after_seconds, decision.remaining
+_remaining = attrgetter("remaining")
+
+
+def _tightest_first(decisions: Sequence[Decision]) -> Sequence[Decision]:
+    if len(decisions) == 1:
+        return decisions
+    for decision in decisions:
+        if decision.retry_after_seconds:
+            return sorted(decisions, key=lambda one: (-one.retry_after_seconds, one.remaining))
+    return sorted(decisions, key=_remaining)
 
 
 class Limiter:
@@ -146,16 +123,17 @@ class Limiter:
         """Take one request from each bucket if all of them have one, else from none."""
         if self._fallback.is_open():
             return self._fallback.decide([buckets])[0]
-        keys_and_arguments = _pack([buckets])
+        runs = runs_of([buckets])
+        count, arguments = arguments_of(runs)
         try:
             try:
-                reply = self._redis.evalsha(_SHA, len(buckets), *keys_and_arguments)
+                reply = self._redis.evalsha(SHA, count, *arguments)
             except NoScriptError:
-                reply = self._redis.eval(SCRIPT, len(buckets), *keys_and_arguments)
+                reply = self._redis.eval(SCRIPT, count, *arguments)
         except (RedisError, OSError) as error:
             self._fallback.open(error)
             return self._fallback.decide([buckets])[0]
-        return _decide([buckets], reply)[0]
+        return _decide(runs, reply)[0]
 
     def look_at_all(self, buckets: Sequence[Bucket]) -> list[Decision]:
         """What each bucket would say, and nothing is taken."""
@@ -166,7 +144,7 @@ class Limiter:
         try:
             with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.time()
-                pipeline.mget(["limit:" + bucket.key for bucket in buckets])
+                pipeline.mget([key_of(bucket) for bucket in buckets])
                 (seconds, microseconds), dues = pipeline.execute()
         except (RedisError, OSError) as error:
             self._fallback.open(error)
@@ -180,7 +158,7 @@ class Limiter:
             self._fallback.give_back(bucket)
             return
         try:
-            self._redis.eval(RETURN_SCRIPT, 1, "limit:" + bucket.key, bucket.step_us)
+            self._redis.eval(RETURN_SCRIPT, 1, key_of(bucket), bucket.step_us)
         except (RedisError, OSError) as error:
             self._fallback.open(error)
 
@@ -190,11 +168,17 @@ class Limiter:
 
 
 class AsyncLimiter:
-    """The asynchronous front, for the gateway. Reconnects by itself; one per event loop."""
+    """The asynchronous front, for the gateway. Reconnects by itself; one per event loop.
+
+    It speaks through redis-py's connections, which know every option of the address, but not through its client, which
+    costs more than all else here.
+    """
 
     def __init__(self, redis_url: str, *, processes: int = 1) -> None:
-        retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-        self._redis = redis.asyncio.Redis.from_url(redis_url, **_connection_options(retry))
+        options = _connection_options(redis.asyncio.retry.Retry(NoBackoff(), 0))
+        self._pool: Any = redis.asyncio.ConnectionPool.from_url(redis_url, **options)
+        self._seconds: float | None = self._pool.connection_kwargs["socket_timeout"]
+        self._idle: list[Any] = []
         self._fallback = _Fallback(processes)
 
     async def check_many(self, groups: Sequence[Sequence[Bucket]]) -> list[list[Decision]]:
@@ -204,21 +188,52 @@ class AsyncLimiter:
             return []
         if self._fallback.is_open():
             return self._fallback.decide(groups)
-        keys_and_arguments = _pack(groups)
-        count = len(keys_and_arguments) // ARGUMENTS_PER_KEY
+        runs = runs_of(groups)
         try:
-            try:
-                reply = await self._redis.evalsha(_SHA, count, *keys_and_arguments)
-            except NoScriptError:
-                reply = await self._redis.eval(SCRIPT, count, *keys_and_arguments)
+            reply = await self._ask(*arguments_of(runs))
         except (RedisError, OSError) as error:
             self._fallback.open(error)
             return self._fallback.decide(groups)
-        return _decide(groups, reply)
+        return _decide(runs, reply)
+
+    async def _ask(self, count: int, arguments: Sequence[str | bytes]) -> bytes:
+        connection = await self._connection()
+        try:
+            async with asyncio.timeout(self._seconds):
+                try:
+                    return await _call(connection, "EVALSHA", SHA, count, *arguments)
+                except NoScriptError:
+                    return await _call(connection, "EVAL", SCRIPT, count, *arguments)
+        except BaseException:  # also when cancelled: an answer may come that nobody waits for
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            if connection.is_connected:
+                self._idle.append(connection)
+
+    async def _connection(self) -> Any:
+        """One that nobody uses and that the server has not closed meanwhile, else a new one."""
+        while self._idle:
+            connection = self._idle.pop()
+            with contextlib.suppress(RedisError, OSError):
+                if not await connection.can_read():
+                    return connection
+            await connection.disconnect(nowait=True)
+        connection = self._pool.make_connection()
+        await connection.connect()
+        connection.socket_timeout = None  # it would cost a task for each command; `_ask` has one for both ways
+        return connection
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        while self._idle:
+            await self._idle.pop().disconnect()
+
+
+async def _call(connection: Any, *command: str | int | bytes) -> bytes:
+    await connection.send_packed_command(connection.pack_command(*command))
+    reply: bytes = await connection.read_response(disable_decoding=True)
+    return reply
 
 
 def check(
@@ -258,49 +273,44 @@ def _connection_options(retry: Any) -> dict[str, Any]:
     }
 
 
-ARGUMENTS_PER_KEY = 4  # the key itself, microseconds per request, burst, whether its group ends
+def _decide(runs: Sequence[Run], reply: bytes) -> list[list[Decision]]:
+    decided = []
+    for run, (fits, backlogs) in zip(runs, read_answer(runs, reply), strict=True):
+        for taken in range(1, fits + 1):
+            decided.append(
+                [
+                    _decision(bucket, True, backlog + taken * bucket.step_us, bucket.step_us, bucket.room_us)
+                    for bucket, backlog in zip(run.buckets, backlogs, strict=True)
+                ]
+            )
+        if fits < run.count:
+            refused = []
+            for bucket, backlog in zip(run.buckets, backlogs, strict=True):
+                left = backlog + fits * bucket.step_us
+                allowed = left + bucket.step_us <= bucket.room_us
+                refused.append(_decision(bucket, allowed, left, bucket.step_us, bucket.room_us))
+            decided += [refused] * (run.count - fits)
+    return decided
 
 
-def _pack(groups: Sequence[Sequence[Bucket]]) -> list[str | int]:
-    keys: list[str | int] = []
-    rates: list[int] = []
-    ends: list[int] = []
-    for group in groups:
-        for bucket in group:
-            keys.append("limit:" + bucket.key)
-            rates += (bucket.step_us, bucket.size)
-            ends.append(0)
-        ends[-1] = 1
-    return keys + rates + ends
-
-
-def _decide(groups: Sequence[Sequence[Bucket]], reply: Sequence[int]) -> list[list[Decision]]:
-    answers = iter(reply)
-    return [[_decision(bucket, bucket.size, next(answers) == 1, next(answers)) for bucket in group] for group in groups]
-
-
-def _decision(bucket: Bucket, size: int, allowed: bool, backlog_us: int, step_us: int | None = None) -> Decision:
+def _decision(bucket: Bucket, allowed: bool, backlog_us: int, step_us: int, room_us: int) -> Decision:
     """backlog_us: how far the theoretical arrival time lies ahead."""
-    step = step_us or bucket.step_us
-    free_us = size * step - backlog_us
-    wait_us = step - free_us if free_us < step else 0
-    return Decision(
-        bucket.name,
-        allowed,
-        bucket.limit,
-        bucket.period_seconds,
-        free_us // step if free_us > 0 else 0,
-        -(-backlog_us // 1_000_000),
-        -(-wait_us // 1_000_000),
-        -(-wait_us // 1_000),
-    )
+    free_us = room_us - backlog_us
+    reset_seconds = -(-backlog_us // 1_000_000)
+    if free_us >= step_us:
+        answer = (bucket.name, allowed, bucket.limit, bucket.period_seconds, free_us // step_us, reset_seconds, 0, 0)
+    else:
+        wait = step_us - free_us
+        seconds, ms = -(-wait // 1_000_000), -(-wait // 1_000)
+        answer = (bucket.name, allowed, bucket.limit, bucket.period_seconds, 0, reset_seconds, seconds, ms)
+    return tuple.__new__(Decision, answer)  # Decision(…) takes twice as long
 
 
 def _seen(bucket: Bucket, due: int, now: int) -> Decision:
     """The script's arithmetic, for a bucket that nothing is taken from. due: its theoretical arrival time."""
-    room = bucket.step_us * bucket.size
+    step, room = bucket.step_us, bucket.room_us
     backlog = min(max(due, now), now + room) - now
-    return _decision(bucket, bucket.size, backlog + bucket.step_us <= room, backlog)
+    return _decision(bucket, backlog + step <= room, backlog, step, room)
 
 
 class _Fallback:
@@ -333,7 +343,7 @@ class _Fallback:
                 step, size, due, allowed = self._look(bucket, now)
                 if known:
                     self._due[bucket.key] = due
-                decisions.append(_decision(bucket, size, allowed, due - now, step))
+                decisions.append(_decision(bucket, allowed, due - now, step, size * step))
         return decisions
 
     def give_back(self, bucket: Bucket) -> None:
@@ -347,7 +357,7 @@ class _Fallback:
         decisions = []
         for bucket, (step, size, due, allowed) in zip(group, found, strict=True):
             self._due[bucket.key] = due = due + step if fits else due
-            decisions.append(_decision(bucket, size, allowed, due - now, step))
+            decisions.append(_decision(bucket, allowed, due - now, step, size * step))
         while len(self._due) > MAX_LOCAL_BUCKETS:
             del self._due[next(iter(self._due))]
         return decisions

@@ -6,6 +6,8 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from random import Random
 
 import pytest
 import redis
@@ -93,6 +95,24 @@ async def test_who_falls_under_two_limits_takes_from_both_or_from_none(valkey, a
     await limiter.close()
 
 
+@pytest.mark.parametrize("seed", range(20))
+async def test_calls_that_go_together_are_decided_as_one_by_one(limiter, async_limiter, seed):
+    together = await async_limiter.check_many(_arrivals("together", seed))
+    alone = [limiter.check_all(buckets) for buckets in _arrivals("alone", seed)]
+    assert [[(one.allowed, one.remaining) for one in group] for group in together] == [
+        [(one.allowed, one.remaining) for one in group] for group in alone
+    ]
+
+
+def _arrivals(side, seed):
+    """Four keys of two organizations, in an order; at the end one that is equal but not the same, and one lowered."""
+    random = Random(seed)
+    both = [Bucket(f"{side}:organization:{one}", random.randint(1, 30), 36_000) for one in range(2)]
+    callers = [(Bucket(f"{side}:key:{one}", random.randint(1, 12), 36_000), both[one % 2]) for one in range(4)]
+    arrivals = random.choices(callers, weights=[8, 4, 2, 1], k=40)
+    return [*arrivals, list(arrivals[-1]), (replace(callers[0][0], limit=2), both[0])]
+
+
 @pytest.mark.parametrize("where", ["redis", "local"])
 def test_what_did_not_count_is_given_back(valkey, limiter, where):
     front = limiter if where == "redis" else Limiter("redis://127.0.0.1:1/0")
@@ -148,6 +168,71 @@ def test_a_flushed_script_cache_does_not_matter(valkey, limiter):
         client.script_flush()
     assert limiter.check(bucket).allowed
     assert not limiter.check(bucket).allowed
+
+
+async def test_nothing_of_it_is_written_into_the_append_only_file(tmp_path):
+    server = Valkey(data=tmp_path / "data", run=tmp_path / "run", log=tmp_path / "valkey.log")
+    server.start()
+    front, limiter = AsyncLimiter(server.url()), Limiter(server.url())
+    try:
+        with redis.Redis.from_url(server.url()) as client:
+            client.set("kept", 1)
+            before = client.info("persistence")["aof_current_size"]
+            bucket = Bucket("unlogged", limit=10, period_seconds=600)
+            assert (await check_each(front, [bucket] * 5))[4].remaining == 5
+            limiter.give_back(bucket)
+            assert limiter.check(bucket).remaining == 5
+            time.sleep(0.1)
+            assert client.info("persistence")["aof_current_size"] == before
+            client.set("kept", 2)
+            time.sleep(0.1)
+            assert client.info("persistence")["aof_current_size"] > before
+    finally:
+        await front.close()
+        limiter.close()
+        server.stop()
+
+
+async def test_the_address_says_which_database_and_who_asks(valkey):
+    with redis.Redis.from_url(valkey.url()) as client:
+        client.acl_setuser("gate", enabled=True, passwords=["+let-me"], keys=["limit:*"], commands=["+@all"])
+        client.config_set("requirepass", "secret")
+        address = f"unix://gate:let-me@{valkey.socket}?db=3&socket_timeout=20"
+        front = AsyncLimiter(address)
+        assert front._seconds == 20
+        assert (await check_each(front, [Bucket("known", limit=2)]))[0].remaining == 1
+        assert not front._fallback.is_open()
+        assert not client.exists("limit:known")
+        client.select(3)
+        assert client.exists("limit:known")
+        await front.close()
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_not_an_outage(valkey, async_limiter):
+    bucket = Bucket("idle", limit=10, period_seconds=600)
+    await check_each(async_limiter, [bucket])
+    with redis.Redis.from_url(valkey.url()) as client:
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        client.script_flush()
+    await asyncio.sleep(0.05)
+    assert (await check_each(async_limiter, [bucket]))[0].remaining == 8
+    assert not async_limiter._fallback.is_open()
+
+
+async def test_who_gives_up_does_not_leave_an_answer_for_the_next(valkey, async_limiter):
+    mine, other = (Bucket(name, limit=10, period_seconds=600, name=name) for name in ("mine", "other"))
+    await check_each(async_limiter, [mine])
+    os.kill(valkey.process.pid, signal.SIGSTOP)
+    asked = asyncio.create_task(check_each(async_limiter, [other] * 4))
+    await asyncio.sleep(0.05)
+    asked.cancel()
+    await asyncio.wait([asked])
+    os.kill(valkey.process.pid, signal.SIGCONT)
+    both = await asyncio.gather(check_each(async_limiter, [mine] * 2), check_each(async_limiter, [other]))
+    assert [[decision.name for decision in decisions] for decisions in both] == [["mine"] * 2, ["other"]]
+    assert both[0][1].remaining == 7
+    assert both[1][0].remaining in (5, 9)  # what was given up on may have been counted
+    assert not async_limiter._fallback.is_open()
 
 
 @pytest.mark.parametrize("outage", ["killed", "frozen", "password"])

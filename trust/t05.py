@@ -40,8 +40,8 @@ SABOTAGES = (
         "the limiter raises",
         "common/limiter.py",
         "            self._fallback.open(error)\n            return self._fallback.decide(groups)\n"
-        "        return _decide(groups, reply)\n\n    async def close",
-        "            raise\n        return _decide(groups, reply)\n\n    async def close",
+        "        return _decide(runs, reply)\n\n    async def _ask",
+        "            raise\n        return _decide(runs, reply)\n\n    async def _ask",
     ),
     Sabotage(
         "the limiter lets everything pass",

@@ -31,10 +31,9 @@ PATIENT = "socket_timeout=20"  # this process may be kept waiting, and shall not
 SABOTAGES = (
     Sabotage(
         "a fixed window",
-        "common/limiter.py",
-        "  local room = step * tonumber(ARGV[2 * i])\n",
-        "  local room = step * tonumber(ARGV[2 * i])\n"
-        "  now = math.floor((time[1] * 1000000 + time[2]) / room) * room\n",
+        "common/gcra.py",
+        "    local room = run[j + 2]\n",
+        "    local room = run[j + 2]\n    now = math.floor((time[1] * 1000000 + time[2]) / room) * room\n",
     ),
     Sabotage(
         "the left-most forwarded address",
@@ -57,14 +56,15 @@ SABOTAGES = (
     Sabotage(
         "read, then write",
         "common/limiter.py",
-        "                reply = self._redis.evalsha(_SHA, len(buckets), *keys_and_arguments)\n",
+        "                reply = self._redis.evalsha(SHA, count, *arguments)\n",
         "                now = time.time_ns() // 1000\n"
         "                dues = [max(int(self._redis.get('limit:' + b.key) or 0), now) for b in buckets]\n"
-        "                fits = [d + b.step_us - now <= b.step_us * b.size for d, b in zip(dues, buckets)]\n"
+        "                fits = all(d + b.step_us - now <= b.room_us for d, b in zip(dues, buckets))\n"
         "                for due, bucket in zip(dues, buckets):\n"
-        "                    if all(fits):\n"
+        "                    if fits:\n"
         "                        self._redis.set('limit:' + bucket.key, due + bucket.step_us, px=600_000)\n"
-        "                reply = [n for d, f in zip(dues, fits) for n in (int(f), d - now)]\n",
+        "                numbers = [int(fits), *(due - now for due in dues)]\n"
+        "                reply = __import__('msgspec').msgpack.encode(numbers)\n",
     ),
     Sabotage(
         "an organization's keys do not share",
@@ -74,15 +74,16 @@ SABOTAGES = (
     ),
     Sabotage(
         "a deployment's limit is not looked at",
-        "gateway/hotpath/exchange.py",
+        "gateway/hotpath/app.py",
         "        if deployed is not None and deployed.buckets:\n",
         "        if False:\n",
     ),
     Sabotage(
         "a clock set back locks out",
-        "common/limiter.py",
-        "  due = math.min(math.max(due, now), now + room)\n",
-        "  due = math.max(due, now)\n",
+        "common/gcra.py",
+        "    due = math.min(math.max(due, now), now + room)\n"
+        "    fits = math.min(fits, math.floor((now + room - due) / step))\n",
+        "    due = math.max(due, now)\n    fits = math.min(fits, math.max(0, math.floor((now + room - due) / step)))\n",
     ),
 )
 
