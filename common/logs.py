@@ -4,8 +4,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
@@ -108,7 +108,7 @@ def _colours() -> bool:
 
 
 class Lines:
-    """An event that happens at every call: its lines are written many at once, with the calls' other notes.
+    """An event that happens at every call: its lines are made many at once, with the calls' other notes.
 
     Its facts are numbers and names of our own, among which there is nothing to hide. For people it is logged like any
     other event.
@@ -116,26 +116,37 @@ class Lines:
 
     def __init__(self, logger: str, event: str) -> None:
         self._logger, self._event = logging.getLogger(logger), event
-        self._waiting: list[bytes] = []
+        self._head = msgspec.json.encode({"event": event, "level": "info", "logger": logger})[:-1].decode()
+        self._waiting: list[tuple[int, Mapping[str, Any]]] = []
 
     def note(self, facts: Mapping[str, Any]) -> None:
+        """facts: at least one, and none of them changes any more."""
         if not self._logger.isEnabledFor(logging.INFO):
             return
         if not _is_json:
             self._logger.info(self._event, extra=facts)
             return
-        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        head = {"event": self._event, "level": "info", "logger": self._logger.name, "timestamp": at}
-        self._waiting.append(msgspec.json.encode({**head, **facts}))
+        self._waiting.append((time.time_ns(), facts))
         if len(self._waiting) >= MAX_WAITING_LINES:
             self.write()
 
     def write(self) -> None:
         """Write what waits."""
         if self._waiting:
-            lines, self._waiting = self._waiting, []
-            sys.stdout.write(b"\n".join(lines).decode() + "\n")
+            noted, self._waiting = self._waiting, []
+            sys.stdout.write("".join(self._formatted(noted)))
             sys.stdout.flush()
+
+    def _formatted(self, noted: Sequence[tuple[int, Mapping[str, Any]]]) -> Iterator[str]:
+        last = text = None
+        for at, facts in noted:
+            second, ns = divmod(at, 1_000_000_000)
+            if second != last:
+                last, text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            yield f'{self._head},"timestamp":"{text}.{ns // 1000:06}Z",{_encode(facts)[1:].decode()}\n'
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 def config(log_format: str, level: str) -> dict[str, Any]:

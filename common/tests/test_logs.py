@@ -5,11 +5,17 @@ import logging.config
 
 import pytest
 import structlog
+import time_machine
+from django.db.models import TextChoices
 
 from common import logs
 
 KEY = "agr_live_" + "a1B2" * 9 + "Zz"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.c2lnbmF0dXJlc2lnbmF0dXJl"
+
+
+class Answers(TextChoices):
+    YES = "yes"
 
 
 @pytest.mark.parametrize(
@@ -133,6 +139,54 @@ def test_a_traceback_is_written_without_the_secret_in_it(written, log_format):
     assert "Traceback" in text
     assert "ValueError: refused agr_live_[hidden]" in text
     assert KEY not in text
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    monkeypatch.setattr(logs, "_is_json", True)
+    logging.getLogger("common.tests.calls").setLevel("INFO")
+    return logs.Lines("common.tests.calls", "call")
+
+
+def test_an_event_of_every_call_is_one_line_when_it_is_written(calls, capsys):
+    with time_machine.travel("2026-01-31T23:59:59.000012Z", tick=False):
+        calls.note({"request_id": "req_1", "model": 'a/"ß"', "kind": Answers.YES, "key": None, "ms": 12})
+    with time_machine.travel("2026-02-01T00:00:00Z", tick=False):
+        calls.note({"request_id": "req_2"})
+    assert capsys.readouterr().out == ""
+    calls.write()
+    calls.write()
+
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {
+            "event": "call",
+            "level": "info",
+            "logger": "common.tests.calls",
+            "timestamp": "2026-01-31T23:59:59.000012Z",
+            "request_id": "req_1",
+            "model": 'a/"ß"',
+            "kind": "yes",
+            "key": None,
+            "ms": 12,
+        },
+        {
+            "event": "call",
+            "level": "info",
+            "logger": "common.tests.calls",
+            "timestamp": "2026-02-01T00:00:00.000000Z",
+            "request_id": "req_2",
+        },
+    ]
+
+
+def test_lines_do_not_wait_in_any_number_and_not_at_all_when_nobody_wants_them(calls, capsys):
+    for number in range(logs.MAX_WAITING_LINES + 1):
+        calls.note({"ms": number})
+    assert len(capsys.readouterr().out.splitlines()) == logs.MAX_WAITING_LINES
+    logging.getLogger("common.tests.calls").setLevel("WARNING")
+    calls.note({"ms": 0})
+    calls.write()
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_djangos_request_is_not_printed(written):
