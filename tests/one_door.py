@@ -37,6 +37,7 @@ WAYS = frozenset((
 # fmt: on
 #: What may, beside the door, and whom it talks to: nobody whose address a user gave.
 EXCUSED: dict[str, dict[str, str]] = {
+    "common/serving.py": {"httptools": "reads the requests that come in, on connections that others opened"},
     "config/servers.py": {"socket": "asks whether our own PostgreSQL and Valkey have started"},
     "config/up.py": {
         "socket": "looks for a free port",

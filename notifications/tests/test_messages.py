@@ -228,10 +228,11 @@ def test_a_worker_killed_at_any_moment_loses_nothing(settings, tmp_path):
     }
     for kills in range(1, 4):
         with subprocess.Popen([sys.executable, "-c", program], cwd=settings.BASE_DIR, env=environment) as worker:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while len(list(tmp_path.glob("mail/*.eml"))) < 60 * kills:
                 assert worker.poll() is None
                 assert time.monotonic() < deadline
+                time.sleep(0.005)  # who only looks takes the processor from who works
             worker.kill()
     unfinished = Message.objects.pending()
     assert unfinished.exists()
