@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterable
 from itertools import accumulate
+from json.scanner import make_scanner
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -87,25 +88,27 @@ class _Reader(threading.local):
     def __init__(self) -> None:
         self.faults: Faults = {}
         self._too_long, self._not_finite, self._not_json = object(), object(), object()
-        self._decoder = json.JSONDecoder(
+        decoder = json.JSONDecoder(
             parse_int=self._int,
             parse_float=self._float,
             parse_constant=self._constant,
             object_pairs_hook=self._object,
         )
+        self._decode = decoder.decode
+        self._scan = make_scanner(decoder)  # type: ignore[arg-type]  # typeshed takes it for a class
 
     def read(self, text: str) -> tuple[Any, Faults]:
         """Raises JSONDecodeError."""
         if self.faults:
             self.faults = {}
         try:
-            tree, end = self._decoder.scan_once(text, 0)  # without the two searches for space around it
+            tree, end = self._scan(text, 0)  # without the two searches for space around it
             if end == len(text):
                 return tree, self.faults
         except StopIteration:  # space before it, or nothing that could be one
             pass
         self.faults = {}
-        return self._decoder.decode(text), self.faults
+        return self._decode(text), self.faults
 
     def _refuse(self, value: Any, code: str, detail: str) -> Any:
         self.faults[id(value)] = value, code, detail
