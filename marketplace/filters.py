@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from common.money import display
 from marketplace.models import Category, Price
-from marketplace.search import FACETS, MAX_TOTAL, Count, Facet, Found, Query
+from marketplace.search import BANDS, FACETS, MAX_TOTAL, Count, Facet, Found, Query
 
 SORTS = {
     "relevance": gettext_lazy("Best match"),
@@ -35,7 +35,6 @@ FACET_LABELS: dict[Facet, Any] = {
 }
 OPEN_FACETS = ("category", "pricing", "capability")
 SHORT_FACET = 8  # values of a facet that are shown at once
-RATINGS_TENTHS = (45, 40, 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,21 @@ def total_words(found: Found) -> str:
 def groups(query: Query, found: Found) -> list[dict[str, Any]]:
     """The groups of filters in their order."""
     *first, publishers = (_facet(facet, query, found) for facet in FACET_LABELS)
-    return [*first, _ratings(query), publishers]
+    return [*first, _ratings(query, found), _latencies(query, found), publishers]
+
+
+def price_bands(path: str, given: QueryDict, found: Found) -> list[dict[str, Any]]:
+    """Links to what costs at most so much, where some models do and others do not."""
+    texts = {text: bound for bound, text in BANDS["price_max"]}
+    return [
+        {
+            "label": _("Free") if texts[count.value] == 0 else display(texts[count.value], settings.CURRENCY),
+            "href": address(path, changed(given, price_max=count.value)),
+            "count": count.count,
+        }
+        for count in found.facets["price_max"]
+        if count.count and count.value != given.get("price_max")
+    ]
 
 
 def _facet(facet: Facet, query: Query, found: Found) -> dict[str, Any]:
@@ -144,13 +157,24 @@ def _facet(facet: Facet, query: Query, found: Found) -> dict[str, Any]:
     return _group(facet, FACET_LABELS[facet], options, is_single=facet == "pricing")
 
 
-def _ratings(query: Query) -> dict[str, Any]:
+def _ratings(query: Query, found: Found) -> dict[str, Any]:
+    counts = {round(float(count.value) * 10): count.count for count in found.facets["min_rating"]}
     chosen = query.min_rating_tenths
     options = [
-        Option(f"rating-{tenths}", f"{tenths / 10:g}", _rating_words(tenths), None, tenths == chosen)
-        for tenths in sorted({*RATINGS_TENTHS, chosen} - {0}, reverse=True)
+        Option(f"rating-{tenths}", f"{tenths / 10:g}", _rating_words(tenths), counts.get(tenths), tenths == chosen)
+        for tenths in sorted({*counts, chosen} - {0}, reverse=True)
     ]
     return _group("min_rating", _("Rating"), options, is_single=True)
+
+
+def _latencies(query: Query, found: Found) -> dict[str, Any]:
+    counts = {int(count.value): count.count for count in found.facets["latency_max"]}
+    chosen = query.latency_max_ms
+    options = [
+        Option(f"latency-{bound}", str(bound), _latency_words(bound), counts.get(bound), bound == chosen)
+        for bound in sorted({*counts, chosen or 0} - {0})
+    ]
+    return _group("latency_max", _("Latency"), options, is_single=True)
 
 
 def _group(name: str, label: str, options: list[Option], *, is_single: bool) -> dict[str, Any]:
@@ -189,6 +213,10 @@ def _rating_words(tenths: int) -> str:
     return _("%(rating)s or better") % {"rating": number_format(tenths / 10, 0 if tenths % 10 == 0 else 1)}
 
 
+def _latency_words(bound_ms: int) -> str:
+    return _("Up to %(latency)s ms") % {"latency": number_format(bound_ms, force_grouping=True)}
+
+
 def chips(path: str, given: QueryDict, query: Query) -> Iterable[dict[str, Any]]:
     """What narrows the list, each with the address without it. `text`: it is the words, which stand elsewhere too."""
 
@@ -208,6 +236,8 @@ def chips(path: str, given: QueryDict, query: Query) -> Iterable[dict[str, Any]]
     if query.min_rating_tenths:
         label = _("Rated %(rating)s") % {"rating": _rating_words(query.min_rating_tenths)}
         yield chip(label, "min_rating", given.get("min_rating", ""))
+    if query.latency_max_ms is not None:
+        yield chip(_latency_words(query.latency_max_ms), "latency_max", given.get("latency_max", ""))
     if query.price_max_nano is not None:
         label = _("Up to %(price)s") % {"price": display(query.price_max_nano, settings.CURRENCY)}
         yield chip(label, "price_max", given.get("price_max", ""))

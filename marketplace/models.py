@@ -8,8 +8,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
-from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Cast, Now
 from django.utils.translation import gettext_lazy as _
 
 from common.ids import encode, uuid7
@@ -22,6 +22,8 @@ SEMVER = r"^(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})$"
 MEASURED_DAYS = 90  # of availability
 MIN_SAMPLES = 50  # a figure that rests on fewer calls is none
 UNMEASURED = 2**31 - 1  # sorts behind every latency
+UNPRICED = 2**63 - 1  # sorts behind every price
+RATING_PRIOR_SUM, RATING_PRIOR_COUNT = 35, 10  # a model without reviews ranks like one with 3.5
 
 
 class Category(models.TextChoices):
@@ -79,7 +81,26 @@ class AIModel(models.Model):
     deployment_count = models.PositiveIntegerField(default=0)
     popularity = models.BigIntegerField(default=0)  # calls of the last 30 days
     latency_order = models.PositiveIntegerField(default=UNMEASURED, editable=False)  # measured p50, in milliseconds
-    search_vector = SearchVectorField(null=True, editable=False)  # filled by a trigger
+    demand = models.BigIntegerField(default=0, editable=False)  # organizations that use it, in thousandths; see README
+    # Kept by triggers, whatever else is saved: the price in force (its highest figure), and the text to search in.
+    price_type = models.CharField(max_length=4, blank=True, default="", editable=False)
+    price_order = models.BigIntegerField(default=UNPRICED, editable=False)
+    search_vector = SearchVectorField(null=True, editable=False)
+    rating_order = models.GeneratedField(  # the Bayesian mean, in thousandths
+        expression=(Cast("rating_sum", models.BigIntegerField()) + RATING_PRIOR_SUM)
+        * 1000
+        / (F("rating_count") + RATING_PRIOR_COUNT),
+        output_field=models.BigIntegerField(),
+        db_persist=True,
+    )
+    rating_tenths = models.GeneratedField(  # the mean, rounded down; 0 without any
+        expression=Case(
+            When(rating_count__gt=0, then=Cast("rating_sum", models.BigIntegerField()) * 10 / F("rating_count")),
+            default=Value(0),
+        ),
+        output_field=models.BigIntegerField(),
+        db_persist=True,
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -116,16 +137,28 @@ class AIModel(models.Model):
         indexes = [
             GinIndex(fields=["search_vector"], name="ai_model_search"),
             GinIndex(fields=["name"], name="ai_model_name_trigram", opclasses=["gin_trgm_ops"]),
-            models.Index(fields=["status", "-published_at", "-id"], name="ai_model_newest"),
-            models.Index(fields=["status", "-popularity", "-id"], name="ai_model_popular"),
+            GinIndex(fields=["capabilities"], name="ai_model_capabilities"),
             models.Index(fields=["category", "status"], name="ai_model_category_status"),
-            models.Index(
-                fields=["-is_callable", "-popularity", "-id"],
-                condition=Q(status__in=PUBLIC_STATUSES),
-                name="ai_model_browse",
+            # One for each order of the catalogue.
+            *(
+                models.Index(fields=fields, condition=Q(status__in=PUBLIC_STATUSES), name=f"ai_model_{name}")
+                for name, fields in {
+                    "browsed": ["-is_callable", "-demand", "-id"],
+                    "wanted": ["-demand", "-id"],
+                    "newest": ["-published_at", "-id"],
+                    "rated": ["-rating_order", "-id"],
+                    "cheapest": ["price_order", "-id"],
+                    "fastest": ["latency_order", "-id"],
+                }.items()
             ),
+            # Counting the filters of the whole catalogue reads this alone.
             models.Index(
-                fields=["latency_order", "-id"], condition=Q(status__in=PUBLIC_STATUSES), name="ai_model_fastest"
+                fields=["category"],
+                include=[
+                    *("publisher", "capabilities", "price_type", "price_order", "rating_tenths", "latency_order"),
+                ],
+                condition=Q(status__in=PUBLIC_STATUSES),
+                name="ai_model_facets",
             ),
         ]
 
@@ -319,7 +352,10 @@ class Price(models.Model):
             ),
             models.CheckConstraint(condition=Q(currency__regex=r"^[A-Z]{3}$"), name="price_currency"),
         ]
-        indexes = [models.Index(fields=["ai_model", "-effective_from", "-id"], name="price_in_force")]
+        indexes = [
+            models.Index(fields=["ai_model", "-effective_from", "-id"], name="price_in_force"),
+            models.Index(fields=["effective_from"], name="price_effective"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.type} from {self.effective_from:%Y-%m-%d}"

@@ -46,6 +46,8 @@ def models(request: HttpRequest) -> HttpResponse:
         "total": found.total,
         "total_words": filters.total_words(found),
         "corrected": found.corrected,
+        "partly": found.partly,
+        "price_bands": filters.price_bands(request.path, given, found),
         "pages": filters.pages(request.path, given, found),
         "kept": [(name, given[name]) for name in ("q", "sort", "view") if name in given],
         "facets": filters.groups(query, found),

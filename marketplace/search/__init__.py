@@ -8,11 +8,21 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from uuid import UUID
 
+from common.money import NANO
+
 Sort = Literal["relevance", "rating", "popular", "newest", "price", "latency"]
 Facet = Literal["category", "capability", "pricing", "publisher"]
+Band = Literal["price_max", "min_rating", "latency_max"]
 
 SORTS: tuple[Sort, ...] = ("relevance", "rating", "popular", "newest", "price", "latency")
 FACETS: tuple[Facet, ...] = ("category", "capability", "pricing", "publisher")
+#: Bounds that are offered with how many models keep them, each with its text in an address: of a price in nano-units,
+#: of a rating in tenths, of the measured median in milliseconds.
+BANDS: dict[Band, tuple[tuple[int, str], ...]] = {
+    "price_max": ((0, "0"), (NANO // 10, "0.1"), (NANO, "1"), (10 * NANO, "10"), (100 * NANO, "100")),
+    "min_rating": ((45, "4.5"), (40, "4"), (30, "3")),
+    "latency_max": ((200, "200"), (500, "500"), (1_000, "1000"), (3_000, "3000")),
+}
 MAX_TEXT_LENGTH = 200
 MAX_WORDS = 8
 MAX_WORD_LENGTH = 40
@@ -24,7 +34,8 @@ _WORD = re.compile(r"[^\W_]+")
 class Query:
     """What somebody looks for. Values of one facet widen the search, except capabilities: a model must have them all.
 
-    price_max_nano: no rate of the model, and not its amount, is above it. own_slug: the publisher whose unpublished
+    price_max_nano: no rate of the model, and not its amount, is above it. latency_max_ms: of the measured median;
+    what is not measured is not shown. own_slug: the publisher whose unpublished
     models are shown too, where `publisher` names it.
     """
 
@@ -35,6 +46,7 @@ class Query:
     publisher: Sequence[str] = ()
     min_rating_tenths: int = 0
     price_max_nano: int | None = None
+    latency_max_ms: int | None = None
     sort: Sort = "relevance"
     own_slug: str = ""
 
@@ -54,12 +66,17 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One page of ids in order. `corrected` is what was searched instead, if the words as typed found nothing."""
+    """One page of ids in order.
+
+    corrected: what was searched instead, if the words as typed found nothing. partly: no model has all the words, so
+    those come that have some, the most first.
+    """
 
     ids: list[UUID]
     next_cursor: str | None
     corrected: str = ""
-    facets: dict[Facet, list[Count]] = field(default_factory=dict)
+    partly: bool = False
+    facets: dict[Facet | Band, list[Count]] = field(default_factory=dict)
     # Only where the total was asked for. Neither counts further than MAX_TOTAL + 1.
     total: int | None = None
     before: int = 0  # models on the pages before this one

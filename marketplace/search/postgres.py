@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchRank
 from django.db import connection
-from django.db.models import BigIntegerField, Case, Count, F, FloatField, Func, OuterRef, Q, Subquery, Value, When
-from django.db.models.functions import Coalesce, Greatest, Ln
+from django.db.models import Case, F, FloatField, Func, Q, Value, When
+from django.db.models.functions import Ln
 
 from common.pagination import page_before, paginate
-from marketplace.models import AIModel, Price
+from marketplace.models import AIModel
 from marketplace.querysets import PUBLIC_STATUSES, AIModelQuerySet
-from marketplace.search import FACETS, MAX_TOTAL, Facet, Found, Query
-from marketplace.search import Count as FacetCount
+from marketplace.search import MAX_TOTAL, Found, Query, words
+from marketplace.search.facets import count_facets
+from marketplace.search.filters import BROWSE, ORDERS, matching
 
 WEIGHTS = [0.1, 0.2, 0.4, 1.0]  # D description, C capabilities, B publisher and task, A name
-SIMILAR_ENOUGH = 0.5
-RATING_PRIOR_SUM, RATING_PRIOR_COUNT = 35, 10  # a model without reviews ranks like one with 3.5
-MAX_FACET_VALUES = 50
-
-ORDERS = {
-    "rating": ["-bayesian_rating", "-id"],
-    "popular": ["-popularity", "-id"],
-    "newest": ["-published_at", "-id"],
-    "latency": ["latency_order", "-id"],  # what is not measured comes last
-    "price": ["top_price_nano", "-id"],
-}
-BROWSE = ["-is_callable", "-popularity", "-id"]
+MAX_RANKED = 1_000  # where more fit, the most wanted of them are ranked: reading each text takes its time
+MIN_CORRECTED = 3  # a word of fewer letters is like too many others
+MAX_CANDIDATES = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The words as the index understands them. `similar`: nothing fits them, so names that look like them are shown."""
+    """The words as the index understands them.
+
+    tsquery: what must fit. typed, meant: any word as typed (or corrected), any that means the same. terms: each on its
+    own, where none has them all. similar: nothing fits them, so names that look like them are shown.
+    """
 
     tsquery: str = ""
+    typed: str = ""
+    meant: str = ""
+    terms: tuple[str, ...] = ()
+    hits: int = 0  # counted no further than MAX_RANKED + 1
     corrected: str = ""
     similar: str = ""
+    slug: str = field(default="", kw_only=True)
 
 
 class PostgresSearch:
@@ -46,9 +48,9 @@ class PostgresSearch:
         self, query: Query, *, limit: int, cursor: str | None = None, facets: bool = False, total: bool = False
     ) -> Found:
         text = understand(query.words)
-        models = matching(query, text)
+        fitting = by_text(matching(query), text)
         order = order_of(query, text)
-        rows = ordered(models, query, text).values("id", *(name.removeprefix("-") for name in order if name != "-id"))
+        rows = ordered(fitting, query, text).values("id", *(name.removeprefix("-") for name in order if name != "-id"))
         page = paginate(
             rows, order=order, limit=limit, cursor=cursor, serialize=lambda rows: [row["id"] for row in rows]
         )
@@ -59,120 +61,128 @@ class PostgresSearch:
             ids=list(page["data"]),
             next_cursor=page["next_cursor"],
             corrected=text.corrected,
-            facets={facet: count_facet(query, text, facet) for facet in FACETS} if facets else {},
-            total=models.order_by()[: MAX_TOTAL + 1].count() if total else None,
+            partly=bool(text.terms),
+            facets=count_facets(query, by_text(AIModel.objects.published(), text)) if facets else {},
+            total=fitting.order_by()[: MAX_TOTAL + 1].count() if total else None,
             before=before,
             previous_cursor=previous,
         )
 
     def nearest(self, text: str, *, limit: int) -> list[UUID]:
-        query = Query(text=text)
-        tsquery = _any_of(_correct(query.words)) if query.words else ""
-        if not tsquery:
+        asked = Query(text=text).words
+        near = ask(correct(asked)) if asked else Text()
+        if not near.typed:
             return []
-        near = Text(tsquery=tsquery)
-        models = matching(query, near).annotate(relevance=relevance(query, near))
+        near = Text(tsquery=near.typed, typed=near.typed, meant=near.meant)
+        models = by_text(AIModel.objects.published(), near).annotate(relevance=relevance(near))
         return list(models.order_by("-relevance", "-id").values_list("id", flat=True)[:limit])
 
 
 # --- Words ------------------------------------------------------------------------------------------------------------
 
 
-def understand(words: list[str]) -> Text:
-    """The words as typed if any public model has them all, else corrected ones, else words to compare names with."""
-    if not words:
+def understand(asked: list[str]) -> Text:
+    """The words as typed if any public model has them all, else corrected ones, else any of them if all are known.
+
+    Where one is not known, they are compared with the names.
+    """
+    if not asked:
         return Text()
-    tsquery, has_hits = _ask(words)
-    if has_hits or not tsquery:
-        return Text(tsquery=tsquery)
-    corrected = _correct(words)
-    if corrected != words:
-        tsquery, has_hits = _ask(corrected)
-        if has_hits:
-            return Text(tsquery=tsquery, corrected=" ".join(corrected))
-    return Text(similar=" ".join(words))
+    text = ask(asked)
+    if text.hits or not text.tsquery:
+        return _with(text)
+    corrected = correct(asked)
+    said = " ".join(corrected) if corrected != asked else ""
+    if said:
+        text = ask(corrected)
+        if text.hits:
+            return _with(text, corrected=said)
+    if len(text.terms) > 1 and not unknown(corrected):
+        return _with(text, tsquery=" | ".join(text.terms), terms=text.terms, corrected=said, hits=MAX_RANKED + 1)
+    return Text(similar=" ".join(asked))
 
 
-def _ask(words: list[str]) -> tuple[str, bool]:
+def _with(text: Text, *, terms: tuple[str, ...] = (), **changes: Any) -> Text:
+    kept = {"tsquery": text.tsquery, "typed": text.typed, "meant": text.meant, "hits": text.hits, "slug": text.slug}
+    return Text(**{**kept, **changes}, terms=terms)
+
+
+ASK = """
+WITH said AS (
+  -- An empty word at the end of a phrase keeps its last one from being taken as a beginning.
+  SELECT (one->>0)::int AS term, (one->>1)::bool AS typed,
+         marketplace_search_query(ARRAY(SELECT jsonb_array_elements_text(one->2)))::text AS query
+    FROM jsonb_array_elements(%s::jsonb) one
+), terms AS (
+  SELECT term, '(' || string_agg('(' || query || ')', ' | ') || ')' AS query
+    FROM said WHERE query IS NOT NULL GROUP BY term
+), whole AS (
+  SELECT coalesce(string_agg(query, ' & ' ORDER BY term), '') AS query,
+         coalesce(array_agg(query ORDER BY term), '{}') AS terms FROM terms
+)
+SELECT query, terms,
+       coalesce((SELECT string_agg('(' || query || ')', ' | ') FROM said WHERE typed), ''),
+       coalesce((SELECT string_agg('(' || query || ')', ' | ') FROM said WHERE NOT typed), ''),
+       (SELECT count(*) FROM (SELECT FROM marketplace_aimodel m WHERE m.search_vector @@ whole.query::tsquery
+                               AND m.status = ANY(%s) LIMIT %s) hits)
+  FROM whole
+"""
+
+
+def ask(asked: list[str]) -> Text:
+    """The words as queries, and how many public models have them all."""
+    said: list[tuple[int, bool, list[str]]] = []
+    terms = words.terms_of(asked)
+    for number, term in enumerate(terms):
+        is_last = number == len(terms) - 1
+        said.append((number, True, [*term.words, *([] if is_last else [""])]))
+        said += [(number, False, [*other, ""]) for other in term.others]
+    with connection.cursor() as cursor:
+        cursor.execute(ASK, [json.dumps(said), list(PUBLIC_STATUSES), MAX_RANKED + 1])
+        tsquery, each, typed, meant, hits = cursor.fetchone()
+    return Text(tsquery, typed, meant, tuple(each), hits, slug="-".join(asked))
+
+
+def unknown(asked: list[str]) -> list[str]:
+    """Those words that no listing has, by themselves or by their stem."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT coalesce(q.query::text, ''), EXISTS (SELECT FROM marketplace_aimodel m"
-            " WHERE m.search_vector @@ q.query AND m.status = ANY(%s))"
-            " FROM (SELECT marketplace_search_query(%s) AS query) q",
-            [list(PUBLIC_STATUSES), words],
+            "SELECT word FROM unnest(%s::text[]) WITH ORDINALITY w(word, n) WHERE NOT EXISTS (SELECT FROM"
+            " marketplace_searchword s WHERE s.word = unaccent(w.word) OR (w.n = %s AND s.word LIKE unaccent(w.word)"
+            " || '%%')) AND NOT EXISTS (SELECT FROM marketplace_aimodel m WHERE"
+            " m.search_vector @@ marketplace_search_query(ARRAY[w.word, '']) AND m.status = ANY(%s))"
+            " AND marketplace_search_query(ARRAY[w.word]) IS NOT NULL",
+            [asked, len(asked), list(PUBLIC_STATUSES)],
         )
-        tsquery, has_hits = cursor.fetchone()
-        return tsquery, has_hits
+        return [word for (word,) in cursor.fetchall() if word not in words.KNOWN]
 
 
-def _any_of(words: list[str]) -> str:
-    """The query that any of the words answers, each as a beginning."""
+def correct(asked: list[str]) -> list[str]:
+    """Each word that nothing has, replaced by the one with the fewest slips of the finger, if that is near enough."""
+    wrong = [word for word in unknown(asked) if len(word) >= MIN_CORRECTED]
+    if not wrong:
+        return asked
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT coalesce(string_agg('(' || q.query || ')', ' | '), '')"
-            " FROM unnest(%s::text[]) word, LATERAL (SELECT marketplace_search_query(ARRAY[word])::text) q(query)",
-            [words],
+            "SELECT w.word, unaccent(w.word), ARRAY(SELECT s.word FROM marketplace_searchword s WHERE s.word = ANY(%s)"
+            "   UNION ALL (SELECT s.word FROM marketplace_searchword s WHERE s.word %% unaccent(w.word)"
+            "   ORDER BY similarity(s.word, unaccent(w.word)) DESC, s.word LIMIT %s))"
+            "  FROM unnest(%s::text[]) w(word)",
+            [[slip for word in wrong for slip in words.slips_of(word)], MAX_CANDIDATES, wrong],
         )
-        return str(cursor.fetchone()[0])
-
-
-def _correct(words: list[str]) -> list[str]:
-    """Each word that no listing has, the last one as a prefix too, replaced by the most similar one that some have."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT CASE WHEN k.known THEN w.word ELSE coalesce(n.word, w.word) END"
-            "  FROM (SELECT unaccent(word) AS word, n FROM unnest(%s::text[]) WITH ORDINALITY x(word, n)) w"
-            " CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM marketplace_searchword s WHERE s.word = w.word"
-            "   OR (w.n = %s AND s.word LIKE w.word || '%%')) AS known) k"
-            "  LEFT JOIN LATERAL (SELECT s.word FROM marketplace_searchword s WHERE s.word %% w.word"
-            "   ORDER BY similarity(s.word, w.word) DESC, s.word LIMIT 1) n ON NOT k.known"
-            " ORDER BY w.n",
-            [words, len(words)],
-        )
-        return [word for (word,) in cursor.fetchall()]
-
-
-# --- Filters ----------------------------------------------------------------------------------------------------------
-
-
-def matching(query: Query, text: Text, *, without: Facet | None = None) -> AIModelQuerySet:
-    """The models that fit, `without` the filter of one facet."""
-    models = AIModel.objects.filter(visible(query))
-    if text.tsquery:
-        models = models.filter(search_vector=SearchQuery(text.tsquery, search_type="raw", config="simple"))
-    elif text.similar:
-        models = models.filter(name__trigram_word_similar=text.similar)
-    if query.category and without != "category":
-        models = models.filter(category__in=query.category)
-    if query.capability and without != "capability":
-        models = models.filter(capabilities__contains=list(query.capability))
-    if query.publisher and without != "publisher":
-        models = models.filter(publisher__slug__in=query.publisher)
-    if query.pricing and without != "pricing":
-        models = models.alias(price_type=price_in_force("type")).filter(price_type=query.pricing)
-    if query.min_rating_tenths:
-        models = models.filter(rating_count__gt=0, rating_sum__gte=F("rating_count") * query.min_rating_tenths / 10.0)
-    if query.price_max_nano is not None:
-        models = models.alias(top_price_nano=top_price()).filter(top_price_nano__lte=query.price_max_nano)
-    return models
-
-
-def visible(query: Query) -> Q:
-    public = Q(status__in=PUBLIC_STATUSES)
-    return public | Q(publisher__slug=query.own_slug) if query.own_slug in query.publisher else public
-
-
-def price_in_force(value: Any) -> Subquery:
-    return Subquery(Price.objects.in_force().filter(ai_model=OuterRef("pk")).values_list(value)[:1])
-
-
-def top_price() -> Subquery:
-    """The highest figure on the price tag: an amount or a rate, whatever its unit; 0 for free models."""
-    figures = ("amount_nano", "per_call_nano", "input_nano_per_million", "output_nano_per_million")
-    return price_in_force(Greatest(*(Coalesce(F(name), 0) for name in figures), output_field=BigIntegerField()))
+        meant = {word: words.nearest(plain, {*found, *words.KNOWN}) or word for word, plain, found in cursor.fetchall()}
+    return [meant.get(word, word) for word in asked]
 
 
 # --- Order ------------------------------------------------------------------------------------------------------------
+
+
+def by_text(models: AIModelQuerySet, text: Text) -> AIModelQuerySet:
+    if text.tsquery:
+        return models.filter(search_vector=_search(text.tsquery))
+    if text.similar:
+        return models.filter(name__trigram_word_similar=text.similar)
+    return models
 
 
 def order_of(query: Query, text: Text) -> list[str]:
@@ -183,45 +193,39 @@ def order_of(query: Query, text: Text) -> list[str]:
 
 def ordered(models: AIModelQuerySet, query: Query, text: Text) -> AIModelQuerySet:
     """With the annotation that the order asks for."""
-    match order_of(query, text)[0]:
-        case "-relevance":
-            return models.annotate(relevance=relevance(query, text))
-        case "-bayesian_rating":
-            mean = (F("rating_sum") + float(RATING_PRIOR_SUM)) / (F("rating_count") + float(RATING_PRIOR_COUNT))
-            return models.annotate(bayesian_rating=mean)
-        case "top_price_nano":
-            return models.annotate(top_price_nano=top_price())
-    return models
+    if order_of(query, text)[0] != "-relevance":
+        return models
+    if text.hits > MAX_RANKED:
+        most_wanted = models.order_by(*BROWSE).values("id")[:MAX_RANKED]
+        named = models.filter(slug=text.slug).order_by("id").values("id")[:MAX_RANKED]
+        models = AIModel.objects.filter(Q(pk__in=most_wanted) | Q(pk__in=named))
+    return models.annotate(relevance=relevance(text))
 
 
-def relevance(query: Query, text: Text) -> Any:
-    """How well the words fit, and a little more for what is used and callable; a name that is the query comes first."""
-    words = text.corrected.split() if text.corrected else query.words
-    if text.tsquery:
-        search = SearchQuery(text.tsquery, search_type="raw", config="simple")
-        fit: Any = SearchRank(F("search_vector"), search, weights=WEIGHTS, normalization=1)
+def relevance(text: Text) -> Any:
+    """How well the words fit, and a little more for what is wanted and callable; a name that is the query comes first.
+
+    What was typed counts more than what means the same. Where no model has all the words, one with more of them comes
+    before any with fewer.
+    """
+    if text.similar:
+        fit: Any = Func(Value(text.similar), F("name"), function="word_similarity", output_field=FloatField())
     else:
-        fit = Func(Value(text.similar), F("name"), function="word_similarity", output_field=FloatField())
-    is_named = Q(slug="-".join(words)) | Q(name__iexact=" ".join(words))
-    return fit * (1.0 + Ln(1.0 + F("popularity"), output_field=FloatField()) / 10.0) * Case(
-        When(is_callable=True, then=1.0), default=0.7
-    ) + Case(When(is_named, then=10.0), default=0.0)
+        fit = _rank(text.typed) + (_rank(text.meant) * 0.4 if text.meant else 0.0)
+    score = (
+        fit
+        * (1.0 + Ln(1.0 + F("demand"), output_field=FloatField()) / 10.0)
+        * Case(When(is_callable=True, then=1.0), default=0.7)
+    )
+    for term in text.terms:
+        score += Case(When(search_vector=_search(term), then=10.0), default=0.0)
+    is_named = Q(slug=text.slug) | Q(name__iexact=text.slug.replace("-", " "))
+    return score + Case(When(is_named, then=100.0), default=0.0, output_field=FloatField())
 
 
-# --- Facets -----------------------------------------------------------------------------------------------------------
+def _search(tsquery: str) -> SearchQuery:
+    return SearchQuery(tsquery, search_type="raw", config="simple")
 
 
-def count_facet(query: Query, text: Text, facet: Facet) -> list[FacetCount]:
-    """The values of a facet among the models that fit all other filters, the most frequent first."""
-    models = matching(replace(query, own_slug=""), text, without=facet).order_by()
-    match facet:
-        case "category":
-            models = models.annotate(facet=F("category"))
-        case "capability":
-            models = models.annotate(facet=Func(F("capabilities"), function="unnest"))
-        case "publisher":
-            models = models.annotate(facet=F("publisher__slug"))
-        case "pricing":
-            models = models.annotate(facet=price_in_force("type"))
-    rows = models.values("facet").annotate(models=Count("id")).order_by("-models", "facet")[:MAX_FACET_VALUES]
-    return [FacetCount(row["facet"], row["models"]) for row in rows if row["facet"]]
+def _rank(tsquery: str) -> SearchRank:
+    return SearchRank(F("search_vector"), _search(tsquery), weights=WEIGHTS, normalization=1)

@@ -13,7 +13,7 @@ from common.ids import encode
 from common.money import amount, money
 from common.rest import BooleanField, CharField, DateTimeField, IntegerField, MoneyField, Serializer, TypeIDField
 from marketplace.models import AIModel, Category, Measurement, ModelVersion, Price
-from marketplace.search import Count, Facet
+from marketplace.search import Band, Count, Facet
 from marketplace.services.measurements import typical_cost
 
 
@@ -104,7 +104,7 @@ def version_out(version: ModelVersion, *, current_id: Any) -> dict[str, Any]:
     }
 
 
-def facets_out(facets: Mapping[Facet, Iterable[Count]]) -> dict[str, list[dict[str, Any]]]:
+def facets_out(facets: Mapping[Facet | Band, Iterable[Count]]) -> dict[str, list[dict[str, Any]]]:
     return {name: [{"value": count.value, "count": count.count} for count in counts] for name, counts in facets.items()}
 
 
@@ -199,6 +199,9 @@ class FacetsOut(Serializer):
     capability = FacetOut(many=True)
     pricing = FacetOut(many=True)
     publisher = FacetOut(many=True)
+    price_max = FacetOut(many=True, help_text="How many models keep each bound; so too the next two.")
+    min_rating = FacetOut(many=True)
+    latency_max = FacetOut(many=True)
 
 
 class AIModelsOut(Serializer):

@@ -198,6 +198,9 @@ class SearchQuery(PageQuery):
     publisher = serializers.ListField(child=CharField(max_length=40), max_length=20, required=False)
     min_rating = RatingField(required=False, default=0)
     price_max = PriceLimitField(required=False, default=None)
+    latency_max = IntegerField(
+        min_value=1, max_value=3_600_000, required=False, default=None, help_text="Milliseconds of the measured median."
+    )
     sort = serializers.ChoiceField(
         choices=search.SORTS,
         required=False,
@@ -222,6 +225,7 @@ def query_of(params: Mapping[str, Any], *, own_slug: str = "") -> search.Query:
         publisher=params.get("publisher", ()),
         min_rating_tenths=params["min_rating"],
         price_max_nano=params["price_max"],
+        latency_max_ms=params["latency_max"],
         sort=params["sort"],
         own_slug=own_slug,
     )

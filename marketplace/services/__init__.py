@@ -19,8 +19,15 @@ from marketplace.services.listings import (
     suspend,
     update_model,
 )
-from marketplace.services.measurements import Measured, Tally, apply_measurements, days_known_until, typical_cost
-from marketplace.services.pricing import Terms, set_price
+from marketplace.services.measurements import (
+    Measured,
+    Tally,
+    apply_demand,
+    apply_measurements,
+    days_known_until,
+    typical_cost,
+)
+from marketplace.services.pricing import Terms, apply_prices, set_price
 
 __all__ = [
     "MODERATE",
@@ -29,8 +36,10 @@ __all__ = [
     "Tally",
     "Terms",
     "add_version",
+    "apply_demand",
     "apply_deployments",
     "apply_measurements",
+    "apply_prices",
     "archive",
     "create_model",
     "days_known_until",

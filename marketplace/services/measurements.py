@@ -9,7 +9,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, OuterRef, Subquery
+from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from marketplace.models import MEASURED_DAYS, MIN_SAMPLES, UNMEASURED, AIModel, Measurement
@@ -83,6 +83,22 @@ def apply_measurements(*, measured: Iterable[Measured], at: datetime, days_from:
         latency_order=F("measured_order"), popularity=F("measured_requests")
     )
     return len(found)
+
+
+@transaction.atomic
+def apply_demand(demand: Mapping[UUID, int]) -> int:
+    """Keep how many organizations use each model, in thousandths; nobody uses one that is not among them.
+
+    Returns how many changed.
+    """
+    changed = []
+    rows = AIModel.objects.filter(Q(pk__in=demand) | Q(demand__gt=0)).select_for_update().order_by("pk")
+    for row in rows.only("demand"):
+        if row.demand != (now := demand.get(row.pk, 0)):
+            row.demand = now
+            changed.append(row)
+    AIModel.objects.bulk_update(changed, ["demand"], batch_size=1_000)
+    return len(changed)
 
 
 def days_known_until() -> date | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
 from common import clock
 from common.money import MAX_NANO, NANO, rate
@@ -78,6 +78,28 @@ def set_price(*, ai_model: AIModel, terms: Terms) -> Price:
         after=values,
     )
     return price
+
+
+def apply_prices() -> int:
+    """Tell the listings of prices that came into force by themselves, so that filters and order by price know them.
+
+    What is shown and billed never waits for this. A sweep looks a week back; whatever else is saved with a listing
+    tells it too. Returns how many listings were told.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE marketplace_aimodel m SET price_order = price_order"  # a trigger reads the price
+            "  FROM marketplace_price p WHERE p.ai_model_id = m.id"
+            "   AND p.effective_from > clock_now() - interval '7 days' AND p.effective_from <= clock_now()"
+            "   AND p.effective_from > p.created_at + interval '1 minute'"  # the others told it when they were written
+            "   AND NOT EXISTS (SELECT FROM marketplace_price newer WHERE newer.ai_model_id = m.id"
+            "     AND newer.effective_from <= clock_now()"
+            "     AND (newer.effective_from, newer.id) > (p.effective_from, p.id))"
+            "   AND (m.price_type, m.price_order) IS DISTINCT FROM (p.type, greatest(coalesce(p.amount_nano, 0),"
+            "     coalesce(p.per_call_nano, 0), coalesce(p.input_nano_per_million, 0),"
+            "     coalesce(p.output_nano_per_million, 0)))"
+        )
+        return int(cursor.rowcount)
 
 
 def cost_of(price: Price, *, input_tokens: int, output_tokens: int) -> int:

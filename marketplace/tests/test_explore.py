@@ -90,6 +90,7 @@ def test_explore_shows_what_is_public_with_facets(acme):
         (" open", "Price"),
         (" open", "Supports"),
         ("", "Rating"),
+        ("", "Latency"),
         ("", "Publisher"),
     ]
     assert "1 to 3 of 3" not in html

@@ -1,15 +1,20 @@
 """What is found, in which order, and what is not."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from common import clock
 from common.money import NANO
 from common.problems import InvalidParameter
 from marketplace import services
-from marketplace.models import AIModel
-from marketplace.search import MAX_WORDS, Query, engine
-from marketplace.search.postgres import Text, matching
+from marketplace.models import AIModel, Price
+from marketplace.search import MAX_WORDS, Query, engine, postgres
+from marketplace.search.facets import COLUMNS
+from marketplace.search.filters import BROWSE, ORDERS, conditions, matching
+from marketplace.search.postgres import Text, ask, by_text
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model, make_organization
 
@@ -63,7 +68,7 @@ def slugs(text="", **filters):
 def test_without_words_everything_public_is_shown_callable_and_used_first(catalogue):
     assert slugs() == ["eliza", "language-id", "aurora-70b", "sentiment"]
     services.record_callable(ai_model_id=catalogue["sentiment"].id, callable=True)
-    AIModel.objects.filter(slug="aurora-70b").update(popularity=5)
+    AIModel.objects.filter(slug="aurora-70b").update(demand=5_000)
     assert slugs() == ["sentiment", "aurora-70b", "eliza", "language-id"]
 
 
@@ -89,7 +94,7 @@ def test_words_find_what_they_name(catalogue, text, first):
 
 
 def test_a_name_that_is_the_query_comes_before_a_better_known_mention(catalogue):
-    AIModel.objects.filter(slug="aurora-70b").update(popularity=10**6, is_callable=True)
+    AIModel.objects.filter(slug="aurora-70b").update(demand=10**6, is_callable=True)
     assert slugs("sentiment") == ["sentiment", "aurora-70b"]
 
 
@@ -166,8 +171,8 @@ def test_a_model_is_filtered_by_the_price_in_force(catalogue):
 
 
 def test_orders(catalogue):
-    AIModel.objects.filter(slug="aurora-70b").update(rating_sum=5, rating_count=1, popularity=1)
-    AIModel.objects.filter(slug="eliza").update(rating_sum=480, rating_count=100, popularity=2)
+    AIModel.objects.filter(slug="aurora-70b").update(rating_sum=5, rating_count=1, demand=1_000)
+    AIModel.objects.filter(slug="eliza").update(rating_sum=480, rating_count=100, demand=2_000)
     AIModel.objects.filter(slug="language-id").update(rating_sum=2, rating_count=2)
     assert slugs(sort="rating")[:2] == ["eliza", "aurora-70b"], "one vote weighs less than a hundred"
     assert slugs(sort="rating")[-1] == "language-id"
@@ -182,14 +187,44 @@ def test_the_fastest_come_first_and_the_unmeasured_last(catalogue):
     assert slugs(sort="latency") == ["sentiment", "eliza", "language-id", "aurora-70b"]
 
 
-def test_the_order_by_latency_is_read_from_its_index(catalogue):
-    models = matching(Query(sort="latency"), Text()).values("id").order_by("latency_order", "-id")[:25]
+@pytest.mark.parametrize(
+    ("order", "index"),
+    [
+        (BROWSE, "ai_model_browsed"),
+        (ORDERS["popular"], "ai_model_wanted"),
+        (ORDERS["newest"], "ai_model_newest"),
+        (ORDERS["rating"], "ai_model_rated"),
+        (ORDERS["price"], "ai_model_cheapest"),
+        (ORDERS["latency"], "ai_model_fastest"),
+    ],
+)
+def test_every_order_is_read_from_its_index(catalogue, order, index):
+    models = matching(Query()).values("id").order_by(*order)[:25]
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("SET LOCAL enable_bitmapscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
     plan = models.explain()
-    assert "ai_model_fastest" in plan
+    assert index in plan
     assert "Sort" not in plan
+
+
+def test_words_names_and_filters_are_found_by_their_indexes(catalogue):
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_indexscan = off")
+        # Without the states: of six models the smallest index of public ones is the quickest way to anything.
+        everything = AIModel.objects.all()
+        assert "ai_model_search" in by_text(everything, ask(["aurora"])).explain()
+        assert "ai_model_name_trigram" in by_text(everything, Text(similar="aurorra")).explain()
+        with_tools = everything.filter(conditions(Query(capability=["tools"]))["capability"])
+        assert "ai_model_capabilities" in with_tools.explain()
+
+
+def test_what_filters_are_counted_from_is_in_one_index():
+    (index,) = (index for index in AIModel._meta.indexes if index.name == "ai_model_facets")
+    held = {AIModel._meta.get_field(name).attname for name in (*index.fields, *index.include)}
+    assert held == set(COLUMNS)
 
 
 @pytest.mark.parametrize("sort", ["relevance", "rating", "popular", "newest", "price", "latency"])
@@ -222,6 +257,59 @@ def test_facets_are_counted_without_their_own_filter(catalogue):
     assert counted["pricing"] == {"paid": 2}
     assert counted["capability"] == {"streaming": 2, "tools": 1}
     assert counted["publisher"] == {"acme": 1, "zenith": 1}
+
+
+def test_bands_are_counted_without_their_own_bound(catalogue):
+    AIModel.objects.filter(slug="sentiment").update(rating_sum=9, rating_count=2, latency_order=450)
+    AIModel.objects.filter(slug="eliza").update(rating_sum=4, rating_count=1, latency_order=90)
+    found = engine().find(Query(latency_max_ms=100, min_rating_tenths=30), limit=10, facets=True)
+    assert [model.slug for model in AIModel.objects.in_order(found.ids)] == ["eliza"]
+    counted = {name: {count.value: count.count for count in counts} for name, counts in found.facets.items()}
+    assert counted["latency_max"] == {"200": 1, "500": 2, "1000": 2, "3000": 2}
+    assert counted["min_rating"] == {"4.5": 0, "4": 1, "3": 1}
+    assert counted["price_max"] == {"0": 0, "0.1": 0, "1": 0, "10": 0, "100": 1}
+    found = engine().find(Query(), limit=10, facets=True)
+    assert {count.value: count.count for count in found.facets["price_max"]} == {
+        **{"0": 1, "0.1": 2, "1": 2, "10": 3, "100": 4}
+    }
+
+
+def test_where_none_has_all_words_those_with_more_of_them_come_first(catalogue):
+    found = engine().find(Query(text="kind chats anything"), limit=10)
+    assert found.partly
+    assert [row.slug for row in AIModel.objects.in_order(found.ids)] == ["aurora-70b", "eliza", "sentiment"]
+    assert not engine().find(Query(text="chats anything"), limit=10).partly
+    assert slugs("kind chats xyzzyx") == [], "a word that nobody knows is not passed over"
+
+
+def test_words_that_mean_the_same_find_each_other(catalogue):
+    assert slugs("opinion mining")[0] == "sentiment"
+    assert slugs("llm") == ["eliza", "aurora-70b"]
+    assert slugs("detect language")[0] == "language-id"
+
+
+def test_no_more_than_the_most_wanted_are_ranked(monkeypatch, catalogue):
+    monkeypatch.setattr(postgres, "MAX_RANKED", 1)
+    AIModel.objects.filter(slug="eliza").update(demand=5_000)
+    assert slugs("chat") == ["eliza"]
+    assert engine().find(Query(text="chat"), limit=10, total=True).total == 2
+    AIModel.objects.filter(slug="sentiment").update(demand=9_000)
+    assert slugs("sentiment") == ["sentiment"], "its name is what was typed"
+
+
+def test_a_price_that_comes_into_force_by_itself_is_swept(catalogue):
+    model = catalogue["sentiment"]
+    at = clock.now() + timedelta(hours=1)
+    Price.objects.create(ai_model=model, type="paid", per_call_nano=NANO, currency="USD", effective_from=at)
+    assert services.apply_prices() == 0
+    assert slugs(pricing="free") == ["sentiment"]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL agorai.clock_offset = '2 hours'")
+    assert slugs(pricing="free") == ["sentiment"], "until it is swept"
+    assert services.apply_prices() == 1
+    assert services.apply_prices() == 0
+    assert slugs(pricing="free") == []
+    assert slugs(sort="price") == ["language-id", "sentiment", "aurora-70b", "eliza"]
 
 
 def test_the_total_counts_all_pages(catalogue):

@@ -34,7 +34,7 @@ def make_catalogue() -> dict[str, AIModel]:
     """The listings, published, by `publisher/slug`."""
     publishers = {}
     made = {}
-    for publisher, name, category, capabilities, calls, description in _rows("listings.tsv"):
+    for publisher, name, category, capabilities, demand, description in _rows("listings.tsv"):
         if publisher not in publishers:
             publishers[publisher] = make_organization(slug=publisher)
         ai_model = make_model(
@@ -45,7 +45,7 @@ def make_catalogue() -> dict[str, AIModel]:
             description=description,
             status="published",
         )
-        AIModel.objects.filter(pk=ai_model.pk).update(popularity=int(calls))
+        AIModel.objects.filter(pk=ai_model.pk).update(demand=int(demand))
         made[f"{publisher}/{ai_model.slug}"] = ai_model
     return made
 
