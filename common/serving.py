@@ -201,6 +201,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._handler_of = _direct_of(self.config.loaded_app)
         self._answered: Request | None = None  # the one that is, while others may wait in the pipeline
+        self._rests_since: float | None = None
         self.remote = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -213,7 +214,39 @@ class Protocol(HttpToolsProtocol):
         if type(self.cycle) is Request:
             self.cycle.lose()
             self.cycle = None
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
+
+    # --- How long it may rest: a timer that looks again, instead of a new one for each request ---
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._rests_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again_in(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._rests_since = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._rests_since is None:  # its next answer sets the timer
+            return
+        left = self._rests_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0.001:
+            self._look_again_in(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _look_again_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def default_lines(self) -> bytes:
         """The lines of every head."""
