@@ -75,8 +75,8 @@ SABOTAGES = (
     Sabotage(
         "what was delivered is not counted",
         "gateway/hotpath/stream.py",
-        "        call.delivered_bytes += text_bytes\n",
-        "        call.delivered_bytes += 0\n",
+        "            call.delivered_bytes += said.text_bytes\n",
+        "            call.delivered_bytes += 0\n",
     ),
 )
 

@@ -6,7 +6,7 @@ nobody asked for) is refused here. Whatever goes wrong ends the connection.
 
 import asyncio
 import select
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -48,6 +48,10 @@ class Timeouts:
     total: float = 120.0
 
 
+#: Is offered what has just arrived, and says whether it has dealt with it.
+Taker = Callable[[bytes], bool]
+
+
 class Connection(asyncio.Protocol):
     """Exchanges follow each other: `send`, then `whole`, or `headers` and `piece` until it is empty; `is_reusable`."""
 
@@ -56,7 +60,7 @@ class Connection(asyncio.Protocol):
         "_accept", "_born_at", "_deadline", "_dry", "_failure", "_goes_off_at", "_has_begun", "_has_headers",
         "_has_length", "_header_count", "_headers_by", "_idle", "_idle_since", "_inflater", "_is_chunked", "_is_closed",
         "_is_complete", "_is_kept_alive", "_is_paused", "_is_streamed", "_is_under_way", "_loop", "_max_bytes",
-        "_parser", "_pieces", "_poll", "_progress_at", "_queued", "_size", "_timer", "_transport", "_waiter",
+        "_parser", "_pieces", "_poll", "_progress_at", "_queued", "_size", "_taker", "_timer", "_transport", "_waiter",
         "read_headers", "status",
     )
     # fmt: on
@@ -68,6 +72,7 @@ class Connection(asyncio.Protocol):
         self._poll = select.poll()
         self._born_at = self._idle_since = self._loop.time()
         self._waiter: asyncio.Future[None] | None = None
+        self._taker: Taker | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._goes_off_at = 0.0
         self._is_closed = self._is_under_way = self._is_complete = False
@@ -91,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._progress_at = 0.0
         self._has_headers = self._has_begun = self._is_complete = self._is_paused = self._is_streamed = False
         self._has_length = self._is_chunked = self._is_kept_alive = False
-        self._accept, self._inflater = accept, None
+        self._accept, self._inflater, self._taker = accept, None, None
         self._max_bytes, self._idle, self._deadline, self._headers_by = max_bytes, idle, deadline, headers_by
         self._is_under_way = True
         self._watch(min(headers_by, deadline))
@@ -126,8 +131,13 @@ class Connection(asyncio.Protocol):
             raise self._failure
         return self._take()
 
-    async def piece(self) -> bytes:
-        """What has arrived of the body since the last call, or the next of it; empty when there is no more."""
+    async def piece(self, taker: Taker | None = None) -> bytes:
+        """What has arrived of the body since the last call, or the next of it; empty when there is no more.
+
+        taker: what it deals with where it arrives, while this waits, is not returned: nobody has to be woken for it.
+        What it raises is raised here.
+        """
+        self._taker = taker
         while not self._pieces:
             if self._failure is not None:
                 raise self._failure
@@ -143,6 +153,22 @@ class Connection(asyncio.Protocol):
             self._is_paused = False
             self._transport.resume_reading()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _hand_over(self) -> None:
+        """What has just arrived of a stream, to whoever waits for it."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self._taker is not None:
+            data = self._take()
+            try:
+                if self._taker(data):
+                    return
+            except Exception as error:
+                waiter.set_exception(error)
+                return
+            self._pieces.append(data)
+        self._wake()
 
     def _wait(self) -> asyncio.Future[None]:
         self._waiter = self._loop.create_future()
@@ -256,6 +282,8 @@ class Connection(asyncio.Protocol):
             self._break_off(NOT_HTTP)
         if self._dry > MAX_DRY_BYTES:
             self._break_off(NOT_HTTP)
+        if self._pieces and self._is_streamed:
+            self._hand_over()
 
     def _break_off(self, sentence: str) -> None:
         """An answer that was complete stands; what came after it is the end of the connection alone."""
@@ -345,7 +373,6 @@ class Connection(asyncio.Protocol):
             if self._queued > QUEUED_BYTES and not self._is_paused and not self._is_closed and self._transport:
                 self._is_paused = True
                 self._transport.pause_reading()
-            self._wake()
 
     def on_message_complete(self) -> None:
         if self.status >= 200 and self._failure is None and not self._is_complete:

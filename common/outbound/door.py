@@ -59,8 +59,7 @@ class StreamedReply:
         self._connection, self._pool, self._origin = connection, pool, origin
         self.status = connection.status
         self.headers = connection.read_headers
-        #: `await piece()`: what has arrived since, or the next of it; empty at the end. Raises OutboundTimeout,
-        #: OutboundTooLarge and OutboundBadAnswer.
+        #: `await piece()`: see there. Raises OutboundTimeout, OutboundTooLarge and OutboundBadAnswer.
         self.piece = connection.piece
 
     async def chunks(self) -> AsyncIterator[bytes]:

@@ -288,6 +288,57 @@ async def test_a_stream_comes_as_it_is_sent():
         assert seen == [(b"one", False), (b"two", True)]
 
 
+async def test_what_is_dealt_with_where_it_arrives_wakes_nobody():
+    pieces = [b"3\r\n%b\r\n" % word for word in (b"one", b"two", b"six", b"ten")]
+    pauses = [step for piece in pieces for step in (piece, 0.05)]
+    async with Upstream(CHUNKED, 0.05, *pauses, b"0\r\n\r\n") as upstream:
+        seen, returned = [], []
+
+        def take(piece):
+            seen.append(piece)
+            return piece != b"six"
+
+        async with upstream.door.stream("GET", upstream.url, timeout=QUICK, max_bytes=100) as reply:
+            while piece := await reply.piece(take):
+                returned.append(piece)
+        assert seen == [b"one", b"two", b"six", b"ten"]
+        assert returned == [b"six"]
+
+
+async def test_what_goes_wrong_where_a_piece_arrives_ends_the_reading():
+    def refuse(piece):
+        raise LookupError(piece)
+
+    async with Upstream(CHUNKED, 0.05, b"3\r\none\r\n", 5.0) as upstream:
+        with pytest.raises(LookupError):
+            async with upstream.door.stream("GET", upstream.url, timeout=QUICK, max_bytes=100) as reply:
+                await reply.piece(refuse)
+        await asyncio.wait_for(upstream.hung_up.wait(), 2)
+
+
+async def test_what_is_dealt_with_where_it_arrives_may_not_take_for_ever():
+    async with Upstream(CHUNKED, *[b"1\r\na\r\n", 0.1] * 50) as upstream:
+        async with upstream.door.stream("GET", upstream.url, timeout=QUICK, max_bytes=100) as reply:
+            with pytest.raises(OutboundTimeout) as caught:
+                while await asyncio.wait_for(reply.piece(lambda piece: True), 3):
+                    pass
+        assert caught.value.phase == "total"
+
+
+async def test_exchanges_share_a_timer_and_each_keeps_its_own_time():
+    """A later exchange of a kept connection ends by its own bounds, be they nearer or further than the one before."""
+    async with Upstream(OK) as upstream:
+        await upstream.request(timeout=Timeouts())
+        upstream.script = (5.0,)
+        with pytest.raises(OutboundTimeout) as caught:
+            await asyncio.wait_for(upstream.request(timeout=QUICK), 2)
+        assert caught.value.phase == "first_byte"
+        upstream.script = (OK,)
+        await upstream.request(timeout=QUICK)
+        upstream.script = (1.2, OK)
+        assert (await upstream.request(timeout=Timeouts())).body == b"{}"
+
+
 async def test_whoever_leaves_a_stream_hangs_up():
     async with Upstream(CHUNKED, repeat=b"1\r\na\r\n") as upstream:
         async with upstream.door.stream("GET", upstream.url, timeout=QUICK, max_bytes=10**9) as reply:

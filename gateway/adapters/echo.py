@@ -65,7 +65,7 @@ class EchoReply:
         self._kind, self._body = kind, body
         self._events = self._all()
 
-    async def piece(self) -> bytes:
+    async def piece(self, taker: object = None) -> bytes:
         return next(self._events, b"")
 
     def close(self) -> None:

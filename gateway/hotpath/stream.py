@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from typing import NamedTuple
 
 from django.conf import settings
 
@@ -46,6 +47,15 @@ KEEP_ALIVE_SECONDS = 10
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
+class Said(NamedTuple):
+    """What some events say: what to pass on, how many of them hold generated text, how much, and what broke it off."""
+
+    passed: bytes
+    texts: int
+    text_bytes: int
+    broken: Exception | None
+
+
 class Stream:
     """One streamed call. `run` raises a Problem only as long as nothing was emitted."""
 
@@ -54,6 +64,9 @@ class Stream:
         self._gateway, self._call = gateway, call
         self._writer = Writer(emit, self.client_left)
         self._reader: StreamReader = ADAPTERS[call.listing.endpoint.protocol].Events(call.body)
+        self._parser, self._clock = EventParser(), asyncio.get_running_loop().time
+        self._longest = timeouts(call).idle  # seconds between two events
+        self._heard_at = 0.0
         self._billed = Usage(0, 0)
         self._texts = 0  # events with generated text
         self._text_bytes = 0  # of it, also what nobody was there for any more
@@ -132,43 +145,62 @@ class Stream:
         """Returns when the answer is complete, or was read on for long enough. Raises what broke it off."""
         gateway, call = self._gateway, self._call
         upstream = gateway.upstreams.stream(call, gateway.door_of(call), max_bytes=MAX_STREAM_BYTES)
-        parser, clock = EventParser(), asyncio.get_running_loop().time
-        longest = timeouts(call).idle
         try:
             until = self._drain_until if self._is_client_gone and not self._is_kept else None
             async with asyncio.timeout_at(until) as self._reading, upstream as reply:
                 if reply.status != 200:
                     raise await refused_stream(reply, call.listing.endpoint.secret)
-                last = clock()
-                while piece := await reply.piece():
+                self._heard_at = self._clock()
+                while piece := await reply.piece(self._take_at_once):
+                    if self._reader.is_over:
+                        return
                     if self._is_client_gone and not self._is_kept:
                         self._drained_bytes += len(piece)
                         if self._drained_bytes > DRAIN_BYTES:
                             return
-                    if found := parser.feed(piece):
+                    if found := self._events_in(piece):
                         await self._take(found)
                         if self._reader.is_over:
                             return
-                        last = clock()
-                    elif clock() - last > longest:  # comments and pieces of a line say nothing
-                        raise OutboundTimeout("idle")
-                await self._take(parser.close())
+                        self._heard_at = self._clock()
+                await self._take(self._parser.close())
         except TimeoutError:
             return  # drained for long enough
         finally:
             self._reading = None
 
+    def _events_in(self, piece: bytes) -> list[bytes]:
+        """Raises OutboundTimeout when there has been none for too long: comments and pieces of a line say nothing."""
+        found = self._parser.feed(piece)
+        if not found and self._clock() - self._heard_at > self._longest:
+            raise OutboundTimeout("idle")
+        return found
+
+    def _take_at_once(self, piece: bytes) -> bool:
+        """Pass on what has just arrived, where nothing has to be waited for. False: it is left to whoever reads."""
+        if self._is_client_gone or self._call.held_tokens is not None or self._writer.is_full:
+            return False
+        if found := self._events_in(piece):
+            self._pass_on(self._understand(found))
+            self._heard_at = self._clock()
+        return not self._reader.is_over  # then there is nothing more to wait for
+
     async def _take(self, found: list[bytes]) -> None:
         """Pass on what these events say, as far as they can be read and the hold reaches."""
-        if self._call.held_tokens is None or len(found) == 1:
-            await self._pass_on(found)
-            return
-        for data in found:  # one by one, so that as much is passed on as is held
-            await self._pass_on([data])
-            if self._reader.is_over:
-                return
+        if self._call.held_tokens is None:
+            self._pass_on(self._understand(found))
+        else:
+            for data in found:  # one by one, so that as much is passed on as is held
+                said = self._understand([data])
+                if said.texts and (not self._is_client_gone or self._is_kept):
+                    await self._hold()
+                self._pass_on(said)
+                if self._reader.is_over:
+                    break
+        if self._writer.is_full:
+            await self._writer.room()
 
-    async def _pass_on(self, found: list[bytes]) -> None:
+    def _understand(self, found: list[bytes]) -> Said:
         passed, texts, text_bytes = b"", 0, 0
         broken: Exception | None = None
         for data in found:
@@ -183,11 +215,17 @@ class Stream:
                 text_bytes += size
             if self._reader.is_over:
                 break
-        if texts:
-            self._texts += texts
-            self._text_bytes += text_bytes
-            if not self._is_client_gone or self._is_kept:
-                await self._count(text_bytes)
+        self._texts += texts
+        self._text_bytes += text_bytes
+        return Said(passed, texts, text_bytes, broken)
+
+    def _pass_on(self, said: Said) -> None:
+        """To the client, counted. Raises what broke the answer off."""
+        call, passed = self._call, said.passed
+        if said.texts and (not self._is_client_gone or self._is_kept):
+            if call.first_token_ms is None:
+                call.first_token_ms = call.elapsed_ms()
+            call.delivered_bytes += said.text_bytes
         if passed:
             self._has_begun = True
             if self._alarm is not None:
@@ -196,19 +234,14 @@ class Stream:
             if self._call.claim is not None:
                 self._call.claim.note(passed)
             self._writer.write(passed)
-            if self._writer.is_full:
-                await self._writer.room()
-        if broken is not None:
-            raise broken
+        if said.broken is not None:
+            raise said.broken
 
-    async def _count(self, text_bytes: int) -> None:
-        """What is about to be delivered. Where the hold grows with it, it grows first; raises the 402 if it cannot."""
+    async def _hold(self) -> None:
+        """Where the hold grows with what is delivered, it grows first. Raises the 402 if it cannot."""
         call = self._call
         while call.held_tokens is not None and self._generated_tokens > call.held_tokens:
             await self._gateway.extend(call, *next_hold(call))
-        if call.first_token_ms is None:
-            call.first_token_ms = call.elapsed_ms()
-        call.delivered_bytes += text_bytes
 
     @property
     def _generated_tokens(self) -> int:
