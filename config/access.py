@@ -111,6 +111,7 @@ ACCESS: dict[str, Policy] = {
     "api:model-endpoint": signed_in(
         "models:write", "models:write", roles_read=roles_with("models.publish"), **PUBLISHERS
     ),
+    "api:model-check": signed_in("models:write", "models:write", roles_read=roles_with("models.publish"), **PUBLISHERS),
     "api:model-invoke": signed_in(write="models:invoke"),
     "api:requests": signed_in(RECEIPTS),
     "api:request": signed_in(RECEIPTS),

@@ -24,6 +24,8 @@ JOBS: tuple[Job, ...] = (
     Job("gateway.compare_confirmations", timedelta(minutes=1), "what publishers confirm tells whether we count right"),
     Job("gateway.create_partitions", timedelta(hours=1), "days ahead: without a partition no call is taken"),
     Job("gateway.measure_models", timedelta(minutes=10), "reads 30 days of calls; figures move slowly"),
+    Job("gateway.schedule_checks", timedelta(minutes=10), "each endpoint once a day, and an hour after it failed"),
+    Job("gateway.run_checks", timedelta(seconds=15), "a publisher watches; a lost wake-up costs seconds"),
     Job("observability.export_audit_head", timedelta(minutes=1), "events after the last kept head could be cut unseen"),
     Job(
         "observability.rotate_request_log",

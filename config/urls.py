@@ -9,7 +9,7 @@ from common.ids import converter
 from config import overview, preferences, styleguide, views
 from config.search import search
 
-PREFIXES = "usr org mbr key mdl ver prc end req pred bud msg fam cod evt rev dep inv ivt"
+PREFIXES = "usr org mbr key mdl ver prc end chk req pred bud msg fam cod evt rev dep inv ivt"
 for prefix in PREFIXES.split():
     register_converter(converter(prefix), prefix)
 

@@ -6,12 +6,13 @@ from django.contrib import admin
 from django.contrib.admin.utils import flatten_fieldsets
 from django.urls import reverse
 from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from common.ids import encode
 from common.staff import ChoiceFilter, DayFilter, ModeFilter, ReadOnlyAdmin, id_column, money_column
-from gateway.models import Deployment, Endpoint, Invocation, Prediction, SweepMark, UsageConfirmation
+from gateway.models import ContractCheck, Deployment, Endpoint, Invocation, Prediction, SweepMark, UsageConfirmation
 
 CALL_ID = id_column("req")
 
@@ -46,6 +47,39 @@ class EndpointAdmin(ReadOnlyAdmin):
     @admin.display(description=_("has a secret"), boolean=True)
     def has_secret(self, endpoint: Endpoint) -> bool:
         return endpoint.sealed_secret is not None
+
+
+@admin.register(ContractCheck)
+class ContractCheckAdmin(ReadOnlyAdmin):
+    typed_ids = {"chk": "pk", "mdl": "endpoint__version__ai_model"}
+    list_display = (id_column("chk"), "listing", "status", "reason", "created_at", "ended_at")
+    list_filter = ("status", "reason")
+    list_select_related = ("endpoint__version__ai_model__publisher",)
+    search_fields = ("endpoint__version__ai_model__slug", "endpoint__version__ai_model__publisher__slug")
+    ordering = ("-id",)
+    fields = readonly_fields = (
+        id_column("chk"),
+        "listing",
+        "status",
+        "reason",
+        "answers",
+        "created_at",
+        "started_at",
+        "ended_at",
+    )
+
+    @admin.display(description=_("model"), ordering="endpoint__version__ai_model__slug")
+    def listing(self, check: ContractCheck) -> str:
+        ai_model = check.endpoint.version.ai_model
+        return f"{ai_model.publisher.slug}/{ai_model.slug}"
+
+    @admin.display(description=_("steps"))
+    def answers(self, check: ContractCheck) -> SafeString:
+        # Not above: Django loads this room before DRF, and the gateway's services load DRF, which asks for ours.
+        from gateway.services.check_words import OUTCOME_WORDS, steps_of
+
+        rows = ((step.title, OUTCOME_WORDS[step.outcome], step.seen) for step in steps_of(check.steps))
+        return format_html_join("", "<p><b>{}</b>: {}. {}</p>", rows)
 
 
 @admin.register(Deployment)

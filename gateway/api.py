@@ -19,13 +19,21 @@ from common import clock
 from common.limiter import Bucket
 from common.limits import buckets_of_deployment
 from common.pagination import PageQuery, page_response
-from common.problems import NotFound, SecondFactorStale
-from common.rest import APIView, read_body
+from common.problems import NotFound, RateLimited, SecondFactorStale
+from common.rest import APIView, Nothing, read_body
 from gateway import errors, services
-from gateway.errors import ConfirmationNotSigned, EndpointRefused, GatewayElsewhere, ModelNotFound, ReceiptNotFound
+from gateway.errors import (
+    ConfirmationNotSigned,
+    EndpointRefused,
+    GatewayElsewhere,
+    ModelNotFound,
+    NoEndpoint,
+    ReceiptNotFound,
+)
 from gateway.hotpath.predictions import PredictionIn
 from gateway.models import Deployment, Endpoint, Invocation, Prediction
 from gateway.serializers import (
+    CheckOut,
     ConfirmationIn,
     ConfirmationOut,
     DeploymentIn,
@@ -66,8 +74,19 @@ ONCE = OpenApiParameter(
 )
 
 
-class ModelEndpoint(APIView):
-    """Where the calls of a model go. Its publisher's people alone may see or set it."""
+class OwnModel(APIView):
+    """The base of what the publisher's people alone may see or do, and staff."""
+
+    def _own_model(self, ref: str, *, is_everybodys: bool) -> AIModel:
+        """is_everybodys: staff may do the same with the models of others."""
+        ai_model = find_model(ref, organization=self.actor.organization, sees_all=self.actor.may(SEE_ALL))
+        if not is_everybodys:
+            require_publisher(ai_model=ai_model, organization=self.actor.organization)
+        return ai_model
+
+
+class ModelEndpoint(OwnModel):
+    """Where the calls of a model go."""
 
     problems = (EndpointRefused, SecondFactorStale)
 
@@ -88,12 +107,27 @@ class ModelEndpoint(APIView):
         endpoint = set_endpoint(ai_model=ai_model, **values)
         return Response(EndpointOut(endpoint).data)
 
-    def _own_model(self, ref: str, *, is_everybodys: bool) -> AIModel:
-        """is_everybodys: staff may do the same with the models of others."""
-        ai_model = find_model(ref, organization=self.actor.organization, sees_all=self.actor.may(SEE_ALL))
-        if not is_everybodys:
-            require_publisher(ai_model=ai_model, organization=self.actor.organization)
-        return ai_model
+
+class ModelCheck(OwnModel):
+    """The contract check of the endpoint: eight questions, which a worker asks one after the other."""
+
+    problems = (NoEndpoint, RateLimited)
+
+    @extend_schema(operation_id="get_check", responses=CheckOut)
+    def get(self, request: Request, ref: str) -> Response:
+        """The last run; while it is under way, with the steps taken so far."""
+        ai_model = self._own_model(ref, is_everybodys=self.actor.may("gateway.view_endpoint"))
+        check = services.latest_check(ai_model.id)
+        if check is None:
+            raise NotFound("This endpoint was not checked yet.")
+        return Response(CheckOut(check).data)
+
+    @extend_schema(operation_id="start_check", request=None, responses={202: CheckOut})
+    def post(self, request: Request, ref: str) -> Response:
+        """Ask for a run; the one under way if there is one. Read it until `ended_at` is there."""
+        ai_model = self._own_model(ref, is_everybodys=self.actor.may_act("gateway.change_endpoint"))
+        self.read(Nothing)
+        return Response(CheckOut(services.ask_check(ai_model=ai_model)).data, status=202)
 
 
 def deployments_shown(deployments: Sequence[Deployment]) -> Any:

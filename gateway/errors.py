@@ -15,6 +15,12 @@ class ModelNotCallable(Problem):
     fix = "Choose another model, or ask the publisher to connect an endpoint."
 
 
+class NoEndpoint(Problem):
+    code, status, title = "no_endpoint", 409, "There is no endpoint to check"
+    explanation = "The contract check asks the model's endpoint, and none was set yet."
+    fix = "Set one with `PUT /api/models/{id}/endpoint`, then ask again."
+
+
 class DeploymentPaused(Problem):
     code, status, title = "deployment_paused", 409, "This deployment is paused"
     explanation = "The organization paused the deployment behind this name, so nothing is called by it."

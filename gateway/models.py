@@ -9,7 +9,13 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from common.ids import encode, uuid7
-from gateway.querysets import DeploymentQuerySet, EndpointQuerySet, InvocationQuerySet, PredictionQuerySet
+from gateway.querysets import (
+    ContractCheckQuerySet,
+    DeploymentQuerySet,
+    EndpointQuerySet,
+    InvocationQuerySet,
+    PredictionQuerySet,
+)
 
 
 class Rule(models.TextChoices):
@@ -91,6 +97,65 @@ class Endpoint(models.Model):
 
     def __str__(self) -> str:
         return f"{self.protocol} endpoint of {self.version_id}"
+
+
+class ContractCheck(models.Model):
+    """One run of the contract check on an endpoint. `steps`: those taken so far, as `gateway.services.contract.Step`.
+
+    A worker takes what is queued; one that is `running` longer than a run can take was left behind, and is taken again.
+    """
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", _("Queued")
+        RUNNING = "running", _("Running")
+        PASSED = "passed", _("Passed")
+        FAILED = "failed", _("Failed")
+
+    class Reason(models.TextChoices):
+        ASKED = "asked", _("Asked for")
+        SCHEDULE = "schedule", _("By schedule")
+
+    LIVE = (Status.QUEUED, Status.RUNNING)
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    endpoint = models.ForeignKey(Endpoint, models.CASCADE, related_name="checks")
+    status = models.CharField(max_length=7, choices=Status, default=Status.QUEUED)
+    reason = models.CharField(max_length=8, choices=Reason)
+    steps = models.JSONField(default=list)
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ContractCheckQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status__in=["queued", "running", "passed", "failed"]), name="contract_check_status"
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["queued", "running"], ended_at=None)
+                | Q(status__in=["passed", "failed"], ended_at__isnull=False, started_at__isnull=False),
+                name="contract_check_ended_once_decided",
+            ),
+            models.UniqueConstraint(
+                fields=["endpoint"],
+                condition=Q(status__in=["queued", "running"]),
+                name="contract_check_one_at_a_time",
+            ),
+        ]
+        indexes = [models.Index(fields=["endpoint", "-id"], name="contract_check_of_endpoint")]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def public_id(self) -> str:
+        return encode("chk", self.id)
+
+    @property
+    def is_live(self) -> bool:
+        return self.status in self.LIVE
 
 
 class Deployment(models.Model):

@@ -22,6 +22,20 @@ class EndpointQuerySet(models.QuerySet):
         """The model's endpoints, the one in force first: a new version keeps the endpoint of the one before it."""
         return self.filter(version__ai_model_id=ai_model_id).order_by("-version_id")
 
+    def in_force(self) -> EndpointQuerySet:
+        """The one that calls go to now, of each model."""
+        return self.order_by("version__ai_model", "-version_id").distinct("version__ai_model")
+
+
+class ContractCheckQuerySet(models.QuerySet):
+    def live(self) -> ContractCheckQuerySet:
+        """Those that have not ended."""
+        return self.filter(status__in=["queued", "running"])
+
+    def waiting(self, left_behind: datetime) -> ContractCheckQuerySet:
+        """What a worker may take: queued, or begun before `left_behind` and never ended; the oldest first."""
+        return self.filter(Q(status="queued") | Q(status="running", started_at__lt=left_behind)).order_by("id")
+
 
 class DeploymentQuerySet(models.QuerySet):
     def live(self) -> DeploymentQuerySet:

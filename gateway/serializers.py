@@ -20,8 +20,10 @@ from common.rest import CharField, DateTimeField, IntegerField, MoneyField, Quer
 from common.spending import SpendLimitField
 from gateway.adapters import MAX_TOKENS
 from gateway.hotpath.predictions import ObjectField
-from gateway.models import Deployment, Endpoint, Invocation, Prediction, UsageConfirmation
+from gateway.models import ContractCheck, Deployment, Endpoint, Invocation, Prediction, UsageConfirmation
 from gateway.services import signing_key_of
+from gateway.services.check_words import steps_of
+from gateway.services.contract import NAMES
 from gateway.services.deployments import MAX_NAME_LENGTH
 from marketplace.models import Price
 
@@ -89,6 +91,36 @@ class LimitsOut(serializers.Serializer[Any]):
 
     def get_is_blocked(self, found: Any) -> bool:
         return any(limit.is_reached for limit in found["limits"])
+
+
+class CheckStepOut(Serializer):
+    """One question of a contract check. Made from `StepWords`."""
+
+    name = serializers.ChoiceField(choices=NAMES)
+    title = serializers.CharField()
+    outcome = serializers.ChoiceField(choices=("waiting", "passed", "open", "failed", "skipped"))
+    seen = serializers.CharField()
+    wanted = serializers.CharField(help_text="Empty where nothing is wrong; so is the next.")
+    fix = serializers.CharField()
+    milliseconds = serializers.IntegerField(allow_null=True)
+    sent = serializers.CharField(help_text="The request, cut where it is long; never a secret.")
+    received = serializers.CharField()
+
+
+class CheckOut(Serializer):
+    """A run of the contract check."""
+
+    id = TypeIDField("chk")
+    status = serializers.ChoiceField(choices=ContractCheck.Status.choices)
+    reason = serializers.ChoiceField(choices=ContractCheck.Reason.choices)
+    steps = serializers.SerializerMethodField(help_text="All eight; those to come are `waiting`.")
+    created_at = DateTimeField()
+    started_at = DateTimeField(allow_null=True)
+    ended_at = DateTimeField(allow_null=True)
+
+    @extend_schema_field(CheckStepOut(many=True))
+    def get_steps(self, check: ContractCheck) -> Any:
+        return CheckStepOut(steps_of(check.steps), many=True).data
 
 
 class DeploymentPatch(Serializer):

@@ -33,3 +33,13 @@ def prune_predictions() -> int:
 @shared_task(name="gateway.measure_models")
 def measure_models() -> int:
     return services.measure_models()
+
+
+@shared_task(name="gateway.run_checks")
+def run_checks() -> int:
+    return services.run_checks()
+
+
+@shared_task(name="gateway.schedule_checks")
+def schedule_checks() -> int:
+    return services.schedule_checks()

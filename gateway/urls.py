@@ -11,6 +11,7 @@ pages = [
 
 api = [
     path("api/models/<str:ref>/endpoint", views.ModelEndpoint.as_view(), name="model-endpoint"),
+    path("api/models/<str:ref>/check", views.ModelCheck.as_view(), name="model-check"),
     path("api/models/<str:ref>/invoke", views.Invoke.as_view(), name="model-invoke"),
     path("api/deployments", views.Deployments.as_view(), name="deployments"),
     path("api/deployments/<dep:id>", views.OneDeployment.as_view(), name="deployment"),

@@ -73,6 +73,13 @@ class AIModel(models.Model):
     is_callable = models.BooleanField(default=False)  # told by the gateway: there is an endpoint behind it
     test_enabled = models.BooleanField(default=False)  # keys in test mode may call it, for nothing
     is_demo = models.BooleanField(default=False)  # made by seed_demo
+    # Told by the gateway: how the last contract check of its endpoint ended, and since when it fails again and again.
+    checked_at = models.DateTimeField(null=True, blank=True)
+    check_passed = models.BooleanField(null=True, blank=True)
+    degraded_at = models.DateTimeField(null=True, blank=True)
+    sunset_on = models.DateField(null=True, blank=True)  # of a deprecated one: the day (UTC) from which it may be gone
+    reviewed = models.JSONField(default=dict, blank=True)  # what the listing said when the staff last decided on it
+    review_note = models.TextField(max_length=2_000, blank=True)  # what the staff said when they sent it back
     license = models.CharField(max_length=60, blank=True)  # an SPDX identifier, or a few words
     context_tokens = models.PositiveIntegerField(null=True, blank=True)  # the most that one call may hold
     # Told from above, for search to sort by.
@@ -132,6 +139,10 @@ class AIModel(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(context_tokens=None) | Q(context_tokens__gt=0), name="ai_model_context_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(checked_at=None, check_passed=None) | Q(checked_at__isnull=False, check_passed__isnull=False),
+                name="ai_model_check_has_an_end",
             ),
         ]
         indexes = [
@@ -206,6 +217,7 @@ class ModelVersion(models.Model):
     output_schema = models.JSONField(default=dict)
     changelog = models.TextField(max_length=5_000, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
+    sunset_on = models.DateField(null=True, blank=True)  # the day (UTC) from which it may be gone
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = VersionQuerySet.as_manager()

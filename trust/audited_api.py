@@ -153,6 +153,7 @@ def _models(deeds: Deeds) -> None:
         body = {"url": f"{upstream}{path}", "protocol": "json", "secret": secret}
         says = "after" if path == "/shout" else "before after"
         deeds.api(publisher, "PUT", "api:model-endpoint", ref, body=body, act="model.endpoint_set", says=says)
+    deeds.api(publisher, "POST", "api:model-check", ref, body={}, act="model.check_asked", says="after")
     body = {"version": "1.1.0", "api_spec": DRAFT["api_spec"]}
     deeds.api(publisher, "POST", "api:model-versions", ref, body=body, act="model.version_added", says="before after")
     body = {"url": f"{upstream}/shout", "protocol": "json"}

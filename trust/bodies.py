@@ -193,6 +193,7 @@ API: Mapping[tuple[str, str], Sequence[Deed]] = {
     ("api:model-endpoint", "PUT"): (
         Deed(lambda asked: {"url": asked.house.ground.upstream.url, "protocol": "json"}, "models.publish"),
     ),
+    ("api:model-check", "POST"): (Deed(right="models.publish", done=done(202, STATE, 429)),),
     ("api:deployments", "POST"): (Deed(_deployment, "deployments.change", done(201)),),
     ("api:deployment", "PATCH"): (
         Deed(lambda asked: {"status": "paused", "rate_limit": 60, **_limit(asked)}, "deployments.change"),
@@ -291,6 +292,8 @@ STAFF: Mapping[tuple[str, str], str] = {
     ("api:model-publish", "POST"): "marketplace.change_aimodel",
     ("api:model-endpoint", "GET"): "gateway.view_endpoint",
     ("api:model-endpoint", "PUT"): "gateway.change_endpoint",
+    ("api:model-check", "GET"): "gateway.view_endpoint",
+    ("api:model-check", "POST"): "gateway.change_endpoint",
 }
 
 

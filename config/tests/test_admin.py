@@ -25,8 +25,9 @@ from apikeys.tests.factories import make_key
 from billing.models import UsageEvent
 from common.ids import encode, uuid7
 from common.staff import CEILING
-from gateway.models import Deployment, Endpoint, Invocation, Prediction, SweepMark, UsageConfirmation
+from gateway.models import ContractCheck, Deployment, Endpoint, Invocation, Prediction, SweepMark, UsageConfirmation
 from gateway.services import create_deployment, settle_orphans
+from gateway.services.contract import Step
 from gateway.tests.factories import make_call, make_endpoint, make_prediction
 from marketplace.models import AIModel, ModelVersion, Price
 from marketplace.services import Terms
@@ -89,7 +90,12 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
             AIModel: ai_model,
             ModelVersion: ai_model.current_version,
             Price: ai_model.price,
-            Endpoint: make_endpoint(ai_model, sealed_secret=b"K7RT2M", max_cost_nano=10**9),
+            Endpoint: (endpoint := make_endpoint(ai_model, sealed_secret=b"K7RT2M", max_cost_nano=10**9)),
+            ContractCheck: endpoint.checks.create(
+                reason="asked",
+                created_at=timezone.now(),
+                steps=[Step("reach", "failed", "no_answer", {"reason": "Nothing <b>answers</b>."}).document],
+            ),
             Deployment: create_deployment(
                 organization=organization, name="support", ai_model_id=ai_model.pk, version="1.0.0", rate_limit=60
             ),

@@ -2,6 +2,7 @@
 
 from gateway.services.books import check_books, gaps
 from gateway.services.calls import create_partitions
+from gateway.services.checks import ask_check, latest_check, run_checks, schedule_checks
 from gateway.services.confirmations import compare_confirmations, confirm_usage
 from gateway.services.deployments import (
     change_deployment,
@@ -16,6 +17,7 @@ from gateway.services.prediction_content import count_retired_predictions, resea
 from gateway.services.predictions import prune_predictions, sweep_predictions
 
 __all__ = [
+    "ask_check",
     "change_deployment",
     "check_books",
     "compare_confirmations",
@@ -26,10 +28,13 @@ __all__ = [
     "create_partitions",
     "delete_deployment",
     "gaps",
+    "latest_check",
     "measure_models",
     "prune_predictions",
     "reseal_endpoints",
     "reseal_predictions",
+    "run_checks",
+    "schedule_checks",
     "set_endpoint",
     "settle_orphans",
     "signing_key_of",

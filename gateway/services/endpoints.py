@@ -18,7 +18,7 @@ from common.sealing import count_retired, open_sealed, reseal_column, seal
 from gateway.errors import EndpointRefused
 from gateway.models import Endpoint
 from marketplace.models import AIModel
-from marketplace.services import record_callable
+from marketplace.services import forget_check, record_callable
 from observability.services import record
 
 SIGNING_KEY_BYTES = 32
@@ -101,6 +101,7 @@ def set_endpoint(
         after=_facts(endpoint) | {"secret_given": bool(secret)},
     )
     record_callable(ai_model_id=ai_model.pk, callable=True)
+    forget_check(ai_model_id=ai_model.pk)  # what was checked was another one
     return endpoint
 
 

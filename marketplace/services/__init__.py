@@ -1,5 +1,6 @@
 """What changes the catalogue."""
 
+from marketplace.services.health import forget_check, record_check
 from marketplace.services.listings import (
     MODERATE,
     SEE_ALL,
@@ -47,8 +48,10 @@ __all__ = [
     "deprecate",
     "find_model",
     "find_publisher",
+    "forget_check",
     "publish",
     "record_callable",
+    "record_check",
     "reject",
     "require_publisher",
     "set_price",

@@ -88,6 +88,8 @@ def state_of(ai_model: AIModel) -> dict[str, object] | None:
             return {"label": ai_model.get_status_display(), "tone": "info"}
     if not ai_model.is_callable:
         return {"label": _("Not callable"), "tone": "warn"}
+    if ai_model.degraded_at is not None:
+        return {"label": _("Degraded"), "tone": "warn", "dot": True}
     recent = ai_model.measured.recent_uptime_bp if ai_model.measured else None
     if recent is None:
         return None

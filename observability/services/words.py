@@ -73,6 +73,7 @@ ACTIONS = {
     "model.version_added": _("Version added"),
     "model.price_changed": _("Price set"),
     "model.endpoint_set": _("Endpoint set"),
+    "model.check_asked": _("Contract check asked for"),
     "model.submitted": _("Model submitted"),
     "model.published": _("Model published"),
     "model.rejected": _("Model rejected"),

@@ -375,6 +375,20 @@ def make_deployment(visitors: Visitors) -> None:
     assert made.status == 201, made
 
 
+def make_check(visitors: Visitors) -> None:
+    """Of an endpoint that nobody answers at."""
+    visitor, api = visitors.get("developer"), client.Client(visitors.stack.url)
+    login = api.post("/api/auth/login", {"email": visitor.email, "password": visitor.password})
+    person = client.Client(visitors.stack.url, login.json["access"])
+    spec = {"input": {"type": "object"}, "output": {}}
+    listing = {"description": "Tells it.", "version": "1.0.0", "category": "other", "api_spec": spec}
+    listing |= {"name": f"Checked {visitors.unique}", "pricing": {"type": "free"}}
+    model = person.post("/api/models", listing).json["id"]
+    endpoint = {"url": "https://models.example.org/v1", "protocol": "json"}
+    assert person.put(f"/api/models/{model}/endpoint", endpoint).status == 200
+    assert person.post(f"/api/models/{model}/check", {}).status == 202
+
+
 def make_prediction(visitors: Visitors) -> None:
     """And what its webhook, its secret and its idempotency key are. The address is that of the demo's models, which
     takes no events."""
@@ -408,6 +422,7 @@ MAKERS: dict[str, Callable[[Visitors], None]] = {
     "observability/requestlog": make_call,
     "accounts/invitation": make_organization,
     "accounts/organization": make_organization,
+    "gateway/contractcheck": make_check,
     "gateway/deployment": make_deployment,
     "accounts/developerrequest": make_developer_request,
     "gateway/prediction": make_prediction,
