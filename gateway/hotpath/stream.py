@@ -152,7 +152,7 @@ class Stream:
                     raise await refused_stream(reply, call.listing.endpoint.secret)
                 self._heard_at = self._clock()
                 while piece := await reply.piece(self._take_at_once):
-                    if self._reader.is_over:
+                    if self._is_over():  # by what was taken at once
                         return
                     if self._is_client_gone and not self._is_kept:
                         self._drained_bytes += len(piece)
@@ -160,7 +160,7 @@ class Stream:
                             return
                     if found := self._events_in(piece):
                         await self._take(found)
-                        if self._reader.is_over:
+                        if self._is_over():
                             return
                         self._heard_at = self._clock()
                 await self._take(self._parser.close())
@@ -168,6 +168,9 @@ class Stream:
             return  # drained for long enough
         finally:
             self._reading = None
+
+    def _is_over(self) -> bool:
+        return self._reader.is_over
 
     def _events_in(self, piece: bytes) -> list[bytes]:
         """Raises OutboundTimeout when there has been none for too long: comments and pieces of a line say nothing."""
@@ -183,7 +186,7 @@ class Stream:
         if found := self._events_in(piece):
             self._pass_on(self._understand(found))
             self._heard_at = self._clock()
-        return not self._reader.is_over  # then there is nothing more to wait for
+        return not self._is_over()  # then there is nothing more to wait for
 
     async def _take(self, found: list[bytes]) -> None:
         """Pass on what these events say, as far as they can be read and the hold reaches."""
