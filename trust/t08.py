@@ -41,8 +41,8 @@ SABOTAGES = (
     Sabotage(
         "a client that leaves ends the reading",
         "gateway/hotpath/stream.py",
-        "            self._drain_until += DRAIN_SECONDS\n",
-        "            self._drain_until += 0\n",
+        "            until += DRAIN_SECONDS\n",
+        "            until += 0\n",
     ),
     Sabotage(
         "a stream is settled only at its end",

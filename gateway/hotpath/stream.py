@@ -75,7 +75,6 @@ class Stream:
         self._alarm: asyncio.TimerHandle | None = None
         self._is_client_gone = False
         self._is_draining = False
-        self._drain_until = 0.0
         self._drained_bytes = 0
         self._reading: asyncio.Timeout | None = None
 
@@ -111,16 +110,14 @@ class Stream:
             return
         self._is_client_gone = True
         self._writer.leave()
-        if self._is_kept:
+        if self._is_kept or self._reading is None:  # nothing to end: it is not read yet, or no more
             return
-        loop, gateway = asyncio.get_running_loop(), self._gateway
-        self._drain_until = loop.time()
+        gateway, until = self._gateway, asyncio.get_running_loop().time()
         if gateway.drains < settings.GATEWAY_DRAINS:
             gateway.drains += 1
             self._is_draining = True
-            self._drain_until += DRAIN_SECONDS
-        if self._reading is not None:
-            self._reading.reschedule(self._drain_until)
+            until += DRAIN_SECONDS
+        self._reading.reschedule(until)
 
     @property
     def _is_kept(self) -> bool:
@@ -146,8 +143,7 @@ class Stream:
         gateway, call = self._gateway, self._call
         upstream = gateway.upstreams.stream(call, gateway.door_of(call), max_bytes=MAX_STREAM_BYTES)
         try:
-            until = self._drain_until if self._is_client_gone and not self._is_kept else None
-            async with asyncio.timeout_at(until) as self._reading, upstream as reply:
+            async with asyncio.timeout(None) as self._reading, upstream as reply:
                 if reply.status != 200:
                     raise await refused_stream(reply, call.listing.endpoint.secret)
                 self._heard_at = self._clock()

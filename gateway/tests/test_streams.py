@@ -148,10 +148,30 @@ def test_a_client_that_left_while_its_hold_was_made_is_not_sent(world, upstream)
             request.leave()
             await asyncio.sleep(0.05)
         await call
+        assert (await app_module.running_gateway()).drains == 0
 
     world.run(scenario)
     assert world.rules[-1] == "not_sent"
     assert len(upstream.seen) == 1
+
+
+def test_a_client_that_leaves_while_its_stream_is_settled_leaves_nothing_to_read_on(world, upstream):
+    upstream.behave = stream_of(chunk("abcd"), chunk(finish="stop", usage=USAGE), pause=0.2)
+
+    async def scenario(app):
+        request = world.stream()
+        call = asyncio.create_task(request(app))
+        await request.has_begun.wait()
+        with world.locked_budgets():
+            await world.until_a_batch_waits()
+            request.leave()
+            await asyncio.sleep(0.05)
+        await call
+        assert (await app_module.running_gateway()).drains == 0
+
+    world.run(scenario)
+    call = world.calls.get()
+    assert (call.usage_source, call.output_tokens) == ("reported", 20)
 
 
 def test_beyond_so_many_drains_an_upstream_is_cut_off_at_once(world, upstream, settings):
