@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 def call(ai_model, caller: Organization) -> None:
     """One call of the model that was answered, free of charge."""
     id = uuid7()
-    reserve = Reserve(
+    reserve = Reserve.of(
         id=id,
         organization_id=caller.pk,
         user_id=None,

@@ -31,22 +31,24 @@ PER_KILL, PER_KILL_OF_FULL = 100, 66  # calls
 HELD_BY_OTHERS_NANO = 10**9
 TURNS = ("gateway", "sessions", "gateway with its ledger", "worker", "all gateways", "gateway", "sessions", "asleep")
 
-BATCH = "gateway/migrations/0010_a_leaner_batch.py"
+BATCH = "gateway/migrations/0012_a_batch_that_says_once_what_its_calls_share.py"
 
 SABOTAGES = (
     Sabotage(
         "a settlement whatever the state",
         BATCH,
-        """     WHERE c.id = s.id AND c.id BETWEEN oldest AND newest AND c.state = 'started'
-    RETURNING c.*
+        """     WHERE c.id = ANY (s_id) AND c.id BETWEEN oldest AND newest AND c.state = 'started'
+    RETURNING c.id, c.organization_id, c.publisher_id, c.ai_model_id, c.version_id, c.price_id, c.mode, c.input_tokens,
+              c.output_tokens, c.cost_nano, c.hold_nano, c.budget_ids
   ), metered AS (
     INSERT INTO billing_usageevent (id, organization_id, publisher_id, ai_model_id, version_id, price_id, mode,
                                     input_tokens, output_tokens, cost_nano, occurred_at)
     SELECT id, organization_id, publisher_id, ai_model_id, version_id, price_id, mode, input_tokens, output_tokens,
            cost_nano, at FROM settled
 """,
-        """     WHERE c.id = s.id AND c.id BETWEEN oldest AND newest
-    RETURNING c.*
+        """     WHERE c.id = ANY (s_id) AND c.id BETWEEN oldest AND newest
+    RETURNING c.id, c.organization_id, c.publisher_id, c.ai_model_id, c.version_id, c.price_id, c.mode, c.input_tokens,
+              c.output_tokens, c.cost_nano, c.hold_nano, c.budget_ids
   ), metered AS (
     INSERT INTO billing_usageevent (id, organization_id, publisher_id, ai_model_id, version_id, price_id, mode,
                                     input_tokens, output_tokens, cost_nano, occurred_at)
@@ -62,9 +64,9 @@ SABOTAGES = (
     ),
     Sabotage(
         "an answer before the commit",
-        "gateway/hotpath/money.py",
-        "self._conninfo, autocommit=True, options=SESSION,",
-        "self._conninfo, autocommit=False, options=SESSION,",
+        "gateway/hotpath/prepared.py",
+        "        await prepared._result()\n",
+        "        await prepared._result()\n        await prepared.query('BEGIN; SELECT', ())\n",
     ),
     Sabotage(
         "an answer whatever its receipt says",

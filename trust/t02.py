@@ -38,19 +38,19 @@ MOST_TOKENS = 7_000  # of an answer
 TEXT_TOKENS = 100  # of an event
 LEAST_ADMITTED = 12  # fewer, and it is not the limit that was tried
 
-BATCH = "gateway/migrations/0010_a_leaner_batch.py"
+BATCH = "gateway/migrations/0012_a_batch_that_says_once_what_its_calls_share.py"
 SABOTAGES = (
     Sabotage(
         "nobody looks at what is left",
         BATCH,
-        'SELECT d.adds = 0 OR b.spent + b.held + d.adds - d.frees + d.spends <= b."limit" AS fits',
-        "SELECT true AS fits",
+        'RETURNING d.adds = 0 OR b.spent + b.held <= b."limit" AS fits',
+        "RETURNING true AS fits",
     ),
     Sabotage(
         "what is held by others is not counted",
         BATCH,
-        'SELECT d.adds = 0 OR b.spent + b.held + d.adds - d.frees + d.spends <= b."limit" AS fits',
-        'SELECT d.adds = 0 OR b.spent + d.adds + d.spends <= b."limit" AS fits',
+        'RETURNING d.adds = 0 OR b.spent + b.held <= b."limit" AS fits',
+        'RETURNING d.adds = 0 OR b.spent + d.adds <= b."limit" AS fits',
     ),
     Sabotage(
         "a step is held whatever is left",

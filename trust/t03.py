@@ -23,6 +23,7 @@ from trust.harness import Context, Result, Trial
 from trust.registry import Sabotage
 
 if TYPE_CHECKING:
+    from gateway.hotpath.prepared import Prepared
     from gateway.services.calls import Reserve, Settle
 
 PER, WORKERS = 200, 50
@@ -31,47 +32,42 @@ HOLDS = (1, 7, 20, 50)  # nano-units
 GROWING = 0.2  # of the batches are followed by a hold that grows
 PRICE_NANO = 1_000_000  # of one call over HTTP
 FITS = {"deployment": 12, "key": 17, "organization": 21}  # calls
-BATCH = "gateway/migrations/0010_a_leaner_batch.py"
+BATCH = "gateway/migrations/0012_a_batch_that_says_once_what_its_calls_share.py"
 
 SABOTAGES = (
     Sabotage(
         "rows are locked in the order in which they are asked for",
         BATCH,
-        "JOIN accounts_budget b ON b.id = d.budget ORDER BY b.id FOR NO KEY UPDATE OF b) x;",
-        "JOIN accounts_budget b ON b.id = d.budget ORDER BY array_position(r_budget, b.id) FOR NO KEY UPDATE OF b) x;",
+        "FROM moves GROUP BY budget ORDER BY budget) d",
+        "FROM moves GROUP BY budget ORDER BY array_position(w_budget, budget)) d",
     ),
     Sabotage(
         "one budget of several is not looked at",
         BATCH,
-        "        FOR j IN one.first .. one.last LOOP\n          IF (room",
-        "        FOR j IN one.first + 1 .. one.last LOOP\n          IF (room",
+        "      FOR j IN one.first .. one.last LOOP\n        IF (room",
+        "      FOR j IN one.first + 1 .. one.last LOOP\n        IF (room",
     ),
     Sabotage(
         "what refused goes on holding",
         BATCH,
-        "          ELSE\n            r_amount[j] := 0;\n",
-        "          ELSE\n            r_amount[j] := r_amount[j];\n",
+        "b SET held = b.held - d.refused\n",
+        "b SET held = b.held\n",
     ),
     Sabotage(
         "a neighbour that was refused takes room",
         BATCH,
-        "          IF blocker IS NULL THEN\n"
-        "            room := jsonb_set(room, ARRAY[r_budget[j]::text],\n"
-        "                              to_jsonb((room ->> r_budget[j]::text)::bigint - one.hold));\n"
-        "          ELSE\n",
-        "          room := jsonb_set(room, ARRAY[r_budget[j]::text],\n"
-        "                            to_jsonb((room ->> r_budget[j]::text)::bigint - one.hold));\n"
-        "          IF blocker IS NOT NULL THEN\n",
+        "        refused_by := refused_by || blocker;\n        CONTINUE;\n",
+        "        refused_by := refused_by || blocker;\n",
     ),
     Sabotage(
-        "what a batch frees is not counted as free",
+        "what a batch frees is counted as free twice",
         BATCH,
-        "SELECT d.adds = 0 OR b.spent + b.held + d.adds - d.frees + d.spends <=",
-        "SELECT d.adds = 0 OR b.spent + d.adds - d.frees + d.spends <=",
+        "RETURNING d.adds = 0 OR b.spent + b.held <=",
+        "RETURNING d.adds = 0 OR b.spent + b.held - d.frees <=",
     ),
     Sabotage(
         "a deployment's budget is left out",
-        "gateway/hotpath/call.py",
+        "gateway/hotpath/whats.py",
         "(*caller.budget_ids, *deployment.budget_ids)",
         "caller.budget_ids",
     ),
@@ -179,7 +175,7 @@ class City:
         budgets = [budget for subject in subjects for budget in self.budgets[subject]]
         random.shuffle(budgets)
         return (
-            Reserve(
+            Reserve.of(
                 id=uuid7(),
                 organization_id=organization,
                 user_id=None,
@@ -225,7 +221,7 @@ class City:
         rows = dict(Invocation.objects.filter(state="started").values_list("pk", "budget_ids"))
         expect(rows.keys() == {one.reserve.id for one in self.open}, f"{what}: other calls are open than were admitted")
         for one in self.open:
-            wanted = len(one.reserve.budget_ids)
+            wanted = len(one.reserve.what.budget_ids)
             expect(len(set(rows.get(one.reserve.id, ()))) == wanted, f"{what}: a call is held by some budgets alone")
         context.worst("open_calls_at_a_pause", len(self.open))
         self.remember()
@@ -259,7 +255,7 @@ class City:
         self.remember()
         for _ in range(30):
             reserve, _ = self.ask(context.random)
-            budgets = Budget.objects.in_bulk(reserve.budget_ids)
+            budgets = Budget.objects.in_bulk(reserve.what.budget_ids)
             tightest = min(budgets.values(), key=lambda one: one.left)
             beyond = reserve._replace(hold_nano=tightest.left + 1)
             fitting = [reserve._replace(id=uuid7(), hold_nano=tightest.left)] if tightest.left else []
@@ -274,27 +270,28 @@ class City:
 # --- Workers ----------------------------------------------------------------------------------------------------------
 
 
-async def _connect(url: str) -> list[psycopg.AsyncConnection]:
+async def _connect(url: str) -> list[Prepared]:
     """A connection for each worker, as a gateway process has one."""
     from gateway.hotpath.money import SESSION
+    from gateway.hotpath.prepared import Prepared
+    from gateway.services.calls import BATCH_STATEMENT
 
-    connect = psycopg.AsyncConnection.connect
-    return [await connect(url, autocommit=True, options=SESSION, prepare_threshold=0) for _ in range(WORKERS)]
+    return [await Prepared.connect(url, BATCH_STATEMENT, options=SESSION) for _ in range(WORKERS)]
 
 
-async def _hang_up(connections: list[psycopg.AsyncConnection]) -> None:
+async def _hang_up(connections: list[Prepared]) -> None:
     for connection in connections:
         await connection.close()
 
 
-async def _round(context: Context, city: City, trial: Trial, connections: list[psycopg.AsyncConnection]) -> None:
+async def _round(context: Context, city: City, trial: Trial, connections: list[Prepared]) -> None:
     random, shares = trial.random, [0] * WORKERS
     for number in range(trial.size):
         shares[number % WORKERS] += 1
     left, city.open = list(city.open), []
     random.shuffle(left)
     for connection in connections:
-        await connection.execute("SELECT set_config('agorai.clock_offset', %s, false)", [city.offset])
+        await connection.query("SELECT set_config('agorai.clock_offset', %s, false)", [city.offset])
     workers = [
         _work(context, city, Random(random.random()), share, left[number::WORKERS], connections[number])
         for number, share in enumerate(shares)
@@ -309,20 +306,19 @@ async def _work(
     random: Random,
     reserves: int,
     open: list[Open],
-    connection: psycopg.AsyncConnection,
+    connection: Prepared,
 ) -> list[Open]:
     """So many reserves, in batches with settles of open calls. Returns what is still open."""
-    from gateway.services.calls import BATCH_SQL, batch_answer, batch_parameters
+    from gateway.services.calls import batch_parameters, read_answer
 
     while reserves > 0:
         asked = [city.ask(random) for _ in range(min(reserves, random.randint(1, 4)))]
         reserves -= len(asked)
         ending = [open.pop() for _ in range(min(len(open), random.randint(0, 4)))]
-        settles = sorted((_settle(one, random) for one in ending), key=lambda settle: settle.id)
+        settles = [_settle(one, random) for one in ending]
         try:
             reserves_asked = [reserve for reserve, _ in asked]
-            cursor = await connection.execute(BATCH_SQL, batch_parameters(reserves_asked, settles, is_repeat=False))
-            answer = batch_answer(await cursor.fetchone() or ([], [], []))
+            answer = read_answer(*await connection.run(batch_parameters(reserves_asked, settles, is_repeat=False)))
         except psycopg.Error as error:
             context.violation(f"a batch is not written: {type(error).__name__}: {str(error).splitlines()[0]}")
             open += ending
@@ -340,12 +336,11 @@ async def _work(
     return open
 
 
-async def _grow(context: Context, connection: psycopg.AsyncConnection, one: Open) -> None:
+async def _grow(context: Context, connection: Prepared, one: Open) -> None:
     """Let a call hold twice as much, in all of its budgets or in none."""
     wanted = 2 * one.reserve.hold_nano
     try:
-        cursor = await connection.execute("SELECT is_held FROM gateway_extend(%s, %s)", [one.reserve.id, wanted])
-        is_held = (await cursor.fetchone() or (False,))[0]
+        ((is_held,),) = await connection.query("SELECT is_held FROM gateway_extend(%s, %s)", [one.reserve.id, wanted])
     except psycopg.Error as error:
         context.violation(f"a hold does not grow: {type(error).__name__}: {str(error).splitlines()[0]}")
         return

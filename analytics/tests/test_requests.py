@@ -313,7 +313,7 @@ def test_somebody_elses_request_is_not_found_like_one_that_never_was(client, ai_
 
 def settled(ai_model, organization, *, hold, cost, mode="live", api_key=None, budgets=(), **ending):
     """A streamed chat call with a hold, as the gateway makes one. cost: None while it runs."""
-    reserve = Reserve(
+    reserve = Reserve.of(
         id=uuid7(),
         organization_id=organization.pk,
         user_id=None,

@@ -56,11 +56,11 @@ class Batcher(Generic[Item, Result]):
             self._waiting.clear()
 
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        while self._waiting and len(batch) < self._cap:
-            item, future = self._waiting.popleft()
-            if not future.done():
-                batch.append((item, future))
+        waiting, batch = self._waiting, list[tuple[Item, asyncio.Future[Result]]]()
+        while waiting and len(batch) < self._cap:
+            entry = waiting.popleft()
+            if not entry[1].done():
+                batch.append(entry)
         return batch
 
     async def _send_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:

@@ -52,6 +52,7 @@ from gateway.hotpath.rules import (
     usage_of,
 )
 from gateway.hotpath.snapshot import Listing, Snapshots
+from gateway.hotpath.whats import Whats
 from gateway.models import Rule
 from gateway.services.budgets import refusal
 from gateway.services.calls import Reserve, Settle
@@ -92,6 +93,7 @@ class Gateway:
         )
         self.snapshots = Snapshots(self._pool)
         self.money = Money(settings.DATABASE_URL)
+        self._whats = Whats()
         self.idempotency = IdempotencyKeys(self._pool)
         self.door = Door()
         self.upstreams = Upstreams()
@@ -233,28 +235,10 @@ class Gateway:
         usage = usage_of(call, output, len(reply.body))
         return reply, output, usage, settlement(call, usage)
 
-    @staticmethod
-    def reserve_of(call: Call) -> Reserve:
+    def reserve_of(self, call: Call) -> Reserve:
         """What is to be held for the call, and where. Raises ValidationFailed for what no budget could hold."""
         call.hold_nano = hold_of(call)
-        caller, listing, deployment = call.caller, call.listing, call.deployment
-        budget_ids = caller.budget_ids if deployment is None else (*caller.budget_ids, *deployment.budget_ids)
-        return Reserve(
-            id=call.id,
-            organization_id=caller.organization_id,
-            user_id=caller.user_id,
-            api_key_id=caller.api_key_id,
-            publisher_id=listing.publisher_id,
-            ai_model_id=listing.id,
-            version_id=listing.version_id,
-            price_id=listing.price.id,
-            kind=call.kind,
-            mode=caller.mode,
-            is_streamed=call.is_streamed,
-            hold_nano=call.hold_nano,
-            budget_ids=budget_ids if call.hold_nano else (),
-            deployment_id=None if deployment is None else deployment.id,
-        )
+        return Reserve(call.id, self._whats(call), call.hold_nano)
 
     async def reserve(self, call: Call) -> None:
         """Make the hold durable, or raise the 402 that names the budget."""

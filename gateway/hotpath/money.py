@@ -12,7 +12,8 @@ from django.conf import settings
 
 from gateway.errors import MoneyUnavailable
 from gateway.hotpath.batcher import Batcher, QueueFull
-from gateway.services.calls import BATCH_SQL, BatchAnswer, Reserve, Settle, batch_answer, batch_parameters
+from gateway.hotpath.prepared import Prepared
+from gateway.services.calls import BATCH_STATEMENT, BatchAnswer, Reserve, Settle, batch_parameters, read_answer
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Money:
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
-        self._connection: psycopg.AsyncConnection | None = None
+        self._connection: Prepared | None = None
         self._is_away = False
         # A settle always finds a place: a call waits for one move of money at a time, and may have given one up.
         self._batcher: Batcher[Reserve | Settle, Outcome] = Batcher(
@@ -77,8 +78,10 @@ class Money:
 
     async def _send_together(self, items: Sequence[Reserve | Settle], is_repeat: bool) -> list[Outcome]:
         reserves = [item for item in items if isinstance(item, Reserve)]
-        settles = sorted((item for item in items if isinstance(item, Settle)), key=lambda settle: settle.id)
+        settles = [item for item in items if isinstance(item, Settle)]
         answer = await self._execute(reserves, settles, is_repeat)
+        if not answer.refused and not answer.unsettled:
+            return [None if isinstance(item, Reserve) else True for item in items]
         refused = {reserves[position].id: budget for position, budget in answer.refused.items()}
         unsettled = {settles[position].id for position in answer.unsettled}
         return [refused.get(i.id) if isinstance(i, Reserve) else i.id not in unsettled for i in items]
@@ -91,10 +94,8 @@ class Money:
             try:
                 async with asyncio.timeout(ATTEMPT_SECONDS):
                     connection = await self._connect()
-                    cursor = await connection.execute(
-                        BATCH_SQL, batch_parameters(reserves, settles, is_repeat=repeated)
-                    )
-                    answer = batch_answer(await cursor.fetchone() or ([], [], []))
+                    columns = await connection.run(batch_parameters(reserves, settles, is_repeat=repeated))
+                    answer = read_answer(*columns)
                     self._is_away = False
                     return await self._without_own_echo(connection, answer, settles) if repeated else answer
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
@@ -106,24 +107,20 @@ class Money:
                 await asyncio.sleep(pause)
                 pause, repeated = min(pause * 2, 1.0), True
 
-    async def _without_own_echo(
-        self, connection: psycopg.AsyncConnection, answer: BatchAnswer, settles: list[Settle]
-    ) -> BatchAnswer:
+    async def _without_own_echo(self, connection: Prepared, answer: BatchAnswer, settles: list[Settle]) -> BatchAnswer:
         """After a repeat, a settle that finds the call final may have been ours, and its answer lost: then what stands
         there is what we say, and not what the orphan rule made of it."""
-        cursor = await connection.execute(
+        rows = await connection.query(
             "SELECT id, rule, cost_nano + overrun_nano, latency_ms FROM gateway_invocation"
             " WHERE id = ANY (%s::uuid[]) AND state = 'final'",
             [[settles[position].id for position in answer.unsettled]],
         )
-        final = set(await cursor.fetchall())
+        final = set(rows)
         return BatchAnswer(answer.refused, frozenset(p for p in answer.unsettled if _facts(settles[p]) not in final))
 
-    async def _connect(self) -> psycopg.AsyncConnection:
+    async def _connect(self) -> Prepared:
         if self._connection is None or self._connection.closed:
-            self._connection = await psycopg.AsyncConnection.connect(
-                self._conninfo, autocommit=True, options=SESSION, connect_timeout=3, prepare_threshold=0
-            )
+            self._connection = await Prepared.connect(self._conninfo, BATCH_STATEMENT, options=SESSION)
         return self._connection
 
     async def _drop(self) -> None:

@@ -1,15 +1,14 @@
-"""Arrays as PostgreSQL reads them in binary, packed at once: a driver's lists take longer, and are of another type for
-larger numbers.
+"""Arrays as PostgreSQL sends and receives them in binary, packed at once: a driver's lists take longer, and are of
+another type for larger numbers.
 
-The layout is that of `array_recv`: dimensions, whether there are NULLs, type of the elements, how many, lower bound,
-then each element behind its length.
+The layout is that of `array_recv`: dimensions, whether there are NULLs (which it finds out for itself), type of the
+elements, how many, lower bound, then each element behind its length.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -17,87 +16,85 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
+# Types of elements, by PostgreSQL's numbers.
+BOOLEAN, BIGINT, INTEGER, TEXT, UUIDS = 16, 20, 23, 25, 2950
+
 _HEAD = struct.Struct(">iiiii").pack
-_EMPTY = struct.Struct(">iii").pack
 _LENGTH = struct.Struct(">i").pack
-_NULL = _LENGTH(-1)
+_SHORT = struct.Struct(">ii").pack
+_OF_UUID = _LENGTH(16)
+NULL = _LENGTH(-1)
+EMPTY = {kind: struct.pack(">iii", 0, 0, kind) for kind in (BOOLEAN, BIGINT, INTEGER, TEXT, UUIDS)}
+_NO_DIMENSION = _LENGTH(0)
 
 
 class Packed(bytes):
-    """An array that is ready to be sent; of the subclass that says its type, by PostgreSQL's numbers."""
-
-    element: ClassVar[int]
-    array: ClassVar[int]
-
-
-Array = TypeVar("Array", bound=Packed)
-
-
-class UUIDs(Packed):
-    element, array = 2950, 2951
-
-
-class Bigints(Packed):
-    element, array = 20, 1016
-
-
-class Integers(Packed):
-    element, array = 23, 1007
-
-
-class Booleans(Packed):
-    element, array = 16, 1000
-
-
-class Texts(Packed):
-    element, array = 25, 1009
-
-
-def uuids(values: Iterable[UUID | None]) -> UUIDs:
-    return _pack(UUIDs, [_NULL if v is None else b"\0\0\0\x10" + v.bytes for v in values])
-
-
-def bigints(values: Sequence[int]) -> Bigints:
-    return _numbers(Bigints, "q", 8, values)
-
-
-def integers(values: Sequence[int | None]) -> Integers:
-    if None in values:
-        return _pack(Integers, [_NULL if v is None else struct.pack(">ii", 4, v) for v in values])
-    return _numbers(Integers, "i", 4, values)  # type: ignore[arg-type]
-
-
-def booleans(values: Iterable[bool]) -> Booleans:
-    return _pack(Booleans, [b"\0\0\0\x01\x01" if v else b"\0\0\0\x01\0" for v in values])
-
-
-def texts(values: Iterable[str]) -> Texts:
-    encoded = [v.encode() for v in values]
-    return _pack(Texts, [_LENGTH(len(v)) + v for v in encoded])
-
-
-def _pack(kind: type[Array], elements: list[bytes]) -> Array:
-    if not elements:
-        return kind(_EMPTY(0, 0, kind.element))
-    return kind(_HEAD(1, int(_NULL in elements), kind.element, len(elements), 1) + b"".join(elements))
-
-
-def _numbers(kind: type[Array], letter: str, size: int, values: Sequence[int]) -> Array:
-    if not values:
-        return kind(_EMPTY(0, 0, kind.element))
-    fields = [size] * (2 * len(values))
-    fields[1::2] = values
-    packed = struct.pack(">" + f"i{letter}" * len(values), *fields)
-    return kind(_HEAD(1, 0, kind.element, len(values), 1) + packed)
+    """A parameter that is in PostgreSQL's binary form already, for the driver; of the type that is expected there."""
 
 
 class _Ready(Dumper):
-    format = Format.BINARY
+    format, oid = Format.BINARY, 0
 
     def dump(self, obj: Packed) -> Buffer:
         return obj
 
 
-for _kind in (UUIDs, Bigints, Integers, Booleans, Texts):
-    _dumper = type(f"{_kind.__name__}Dumper", (_Ready,), {"oid": _kind.array})
-    psycopg.adapters.register_dumper(_kind, _dumper)
+psycopg.adapters.register_dumper(Packed, _Ready)
+
+
+def element(value: UUID | str | bool | None) -> bytes:
+    """One value behind its length, for `array`."""
+    if value is None:
+        return NULL
+    if isinstance(value, bool):
+        return b"\0\0\0\x01\x01" if value else b"\0\0\0\x01\0"
+    raw = value.bytes if isinstance(value, UUID) else value.encode()
+    return _LENGTH(len(raw)) + raw
+
+
+def array(kind: int, elements: Sequence[bytes]) -> bytes:
+    """Of elements behind their lengths."""
+    return _HEAD(1, 0, kind, len(elements), 1) + b"".join(elements) if elements else EMPTY[kind]
+
+
+def uuids(values: Sequence[bytes]) -> bytes:
+    """Of values of 16 bytes each."""
+    if not values:
+        return EMPTY[UUIDS]
+    return _HEAD(1, 0, UUIDS, len(values), 1) + _OF_UUID + _OF_UUID.join(values)
+
+
+def bigints(values: Sequence[int]) -> bytes:
+    return _numbers(BIGINT, "q", 8, values)
+
+
+def integers(values: Sequence[int | None]) -> bytes:
+    if None in values:
+        return array(INTEGER, [NULL if value is None else _SHORT(4, value) for value in values])
+    return _numbers(INTEGER, "i", 4, values)  # type: ignore[arg-type]
+
+
+def texts(values: Iterable[str]) -> bytes:
+    return array(TEXT, [element(value) for value in values])
+
+
+def _numbers(kind: int, letter: str, size: int, values: Sequence[int]) -> bytes:
+    if not values:
+        return EMPTY[kind]
+    fields = [size] * (2 * len(values))
+    fields[1::2] = values
+    return _HEAD(1, 0, kind, len(values), 1) + struct.pack(">" + f"i{letter}" * len(values), *fields)
+
+
+def is_empty(packed: bytes) -> bool:
+    return packed.startswith(_NO_DIMENSION)
+
+
+def read_integers(packed: bytes) -> list[int]:
+    """Of an array without NULLs."""
+    return [] if is_empty(packed) else list(struct.unpack(f">{len(packed) // 4 - 5}i", packed[20:])[1::2])
+
+
+def read_uuids(packed: bytes) -> list[UUID]:
+    """Of an array without NULLs."""
+    return [UUID(bytes=packed[at : at + 16]) for at in range(24, len(packed), 20)]

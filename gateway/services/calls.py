@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,18 +12,38 @@ import psycopg
 from django.db import connection, transaction
 
 from gateway.models import Rule
-from gateway.services.arrays import Packed, bigints, booleans, integers, texts, uuids
+from gateway.services.arrays import (
+    BOOLEAN,
+    EMPTY,
+    TEXT,
+    UUIDS,
+    Packed,
+    array,
+    bigints,
+    element,
+    integers,
+    is_empty,
+    read_integers,
+    read_uuids,
+    texts,
+    uuids,
+)
 
 #: A call whose process has not renewed it for this long is an orphan.
 ORPHAN_AFTER_SECONDS = 150
 
-BATCH_SQL = "SELECT refused, refused_by, unsettled FROM gateway_batch(" + "%b, " * 27 + "%s, %s, %s)"
+PARAMETERS = 31
+_ANSWER = "SELECT refused, refused_by, unsettled FROM gateway_batch"
+#: For PostgreSQL itself, and for the driver; see `batch_parameters`.
+BATCH_STATEMENT = f"{_ANSWER}({', '.join(f'${number}' for number in range(1, PARAMETERS + 1))})"
+BATCH_SQL = f"{_ANSWER}({', '.join(['%b'] * PARAMETERS)})"
 
 
-class Reserve(NamedTuple):
-    """The intent of one call and the most it may cost. `budget_ids`: every budget that must hold `hold_nano`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class What:
+    """What a call is: by whom, of which model, at which price, within which budgets. Many calls share one object of it,
+    which is why it keeps what it looks like to PostgreSQL."""
 
-    id: UUID
     organization_id: UUID
     user_id: UUID | None
     api_key_id: UUID | None
@@ -33,9 +54,35 @@ class Reserve(NamedTuple):
     kind: str
     mode: str
     is_streamed: bool
-    hold_nano: int
-    budget_ids: tuple[UUID, ...]
+    budget_ids: tuple[UUID, ...]  # every budget that must hold what the call may cost
     deployment_id: UUID | None = None
+    elements: tuple[bytes, ...] = field(init=False, repr=False)  # in the order of `WHAT_KINDS`
+    budgets: tuple[bytes, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        ids = (
+            *(self.organization_id, self.user_id, self.api_key_id, self.publisher_id, self.ai_model_id),
+            *(self.version_id, self.price_id, self.deployment_id),
+        )
+        elements = tuple(element(value) for value in (*ids, self.kind, self.mode, self.is_streamed))
+        object.__setattr__(self, "elements", elements)
+        object.__setattr__(self, "budgets", tuple(budget.bytes for budget in self.budget_ids))
+
+
+WHAT_KINDS = (*[UUIDS] * 8, TEXT, TEXT, BOOLEAN)
+
+
+class Reserve(NamedTuple):
+    """The intent of one call and the most it may cost; where that is nothing, no budget is asked."""
+
+    id: UUID
+    what: What
+    hold_nano: int
+
+    @classmethod
+    def of(cls, *, id: UUID, hold_nano: int, **what: Any) -> Reserve:
+        """One that shares nothing; what: the fields of What."""
+        return cls(id, What(**what), hold_nano)
 
 
 class Settle(NamedTuple):
@@ -61,74 +108,99 @@ class BatchAnswer:
     unsettled: frozenset[int]
 
 
-def batch_parameters(
-    reserves: Sequence[Reserve], settles: Sequence[Settle], *, is_repeat: bool
-) -> list[Packed | UUID | bool]:
-    """The parameters of `BATCH_SQL`.
+_ALL_DONE = BatchAnswer({}, frozenset())
 
-    settles: in the order of their ids, in which the function locks.  is_repeat: whether any of the reserves may have
-    been made already, by a batch whose answer was lost.
+
+def batch_parameters(reserves: Sequence[Reserve], settles: Sequence[Settle], *, is_repeat: bool) -> list[bytes]:
+    """The parameters of `gateway_batch`, all in binary.
+
+    is_repeat: whether any of the reserves may have been made already, by a batch whose answer was lost.
     """
-    ids = [*(r.id for r in reserves), *(s.id for s in settles)]
+    reserved = [reserve.id.int.to_bytes(16) for reserve in reserves]
+    settled = [settle.id.int.to_bytes(16) for settle in settles]
+    ids = reserved + settled  # as bytes they compare faster
+    whats: dict[What, int] = {}
+    numbers = [whats.setdefault(reserve.what, len(whats) + 1) for reserve in reserves]
+    parameters = [
+        *_what_columns(list(whats)),
+        uuids(reserved),
+        integers(numbers),
+        bigints([reserve.hold_nano for reserve in reserves]),
+        *_settle_columns(settled, settles),
+    ]
+    parameters += (min(ids), max(ids), b"\1" if is_repeat else b"\0")
+    return parameters
+
+
+def _what_columns(whats: Sequence[What]) -> list[bytes]:
+    if not whats:
+        return [*_NO_WHAT]
+    columns = [
+        array(kind, column)
+        for kind, column in zip(WHAT_KINDS, zip(*[w.elements for w in whats], strict=True), strict=True)
+    ]
+    budgets: list[bytes] = []
     first: list[int] = []
     last: list[int] = []
-    budgets: list[UUID] = []
-    amounts: list[int] = []
-    for reserve in reserves:
+    for what in whats:
         first.append(len(budgets) + 1)
-        budgets += reserve.budget_ids
-        amounts += [reserve.hold_nano] * len(reserve.budget_ids)
+        budgets += what.budgets
         last.append(len(budgets))
-    return [
-        uuids([r.id for r in reserves]),
-        uuids([r.organization_id for r in reserves]),
-        uuids([r.user_id for r in reserves]),
-        uuids([r.api_key_id for r in reserves]),
-        uuids([r.publisher_id for r in reserves]),
-        uuids([r.ai_model_id for r in reserves]),
-        uuids([r.version_id for r in reserves]),
-        uuids([r.price_id for r in reserves]),
-        uuids([r.deployment_id for r in reserves]),
-        texts([r.kind for r in reserves]),
-        texts([r.mode for r in reserves]),
-        booleans([r.is_streamed for r in reserves]),
-        bigints([r.hold_nano for r in reserves]),
-        integers(first),
-        integers(last),
-        uuids(budgets),
-        bigints(amounts),
-        uuids([s.id for s in settles]),
-        texts([s.rule.value for s in settles]),
-        bigints([s.cost_nano for s in settles]),
-        bigints([s.input_tokens for s in settles]),
-        bigints([s.output_tokens for s in settles]),
-        texts([s.usage_source for s in settles]),
-        integers([s.http_status for s in settles]),
-        texts([s.error_code for s in settles]),
-        integers([s.latency_ms for s in settles]),
-        integers([s.first_token_ms for s in settles]),
-        min(ids),
-        max(ids),
-        is_repeat,
-    ]
+    return [*columns, integers(first), integers(last), uuids(budgets)]
 
 
-def batch_answer(row: Sequence[Any]) -> BatchAnswer:
-    """What `gateway_batch` answered; its positions count from 1, ours from 0."""
-    refused, refused_by, unsettled = row
+_NO_WHAT = (*[EMPTY[kind] for kind in WHAT_KINDS], integers(()), integers(()), uuids(()))
+
+
+def _settle_columns(settled: Sequence[bytes], settles: Sequence[Settle]) -> tuple[bytes, ...]:
+    if not settles:
+        return _NO_SETTLE
+    _, rules, costs, inputs, outputs, sources, statuses, errors, latencies, first_tokens = zip(*settles, strict=True)
+    ends: dict[tuple[Rule, str, int, str], int] = {}
+    numbers = [ends.setdefault(end, len(ends) + 1) for end in zip(rules, sources, statuses, errors, strict=True)]
+    return (
+        *_end_columns(tuple(ends)),
+        uuids(settled),
+        integers(numbers),
+        bigints(costs),
+        bigints(inputs),
+        bigints(outputs),
+        integers(latencies),
+        integers(first_tokens),
+    )
+
+
+@lru_cache(256)  # calls end in few ways
+def _end_columns(ends: Iterable[tuple[Rule, str, int, str]]) -> tuple[bytes, bytes, bytes, bytes]:
+    rules, sources, statuses, errors = zip(*ends, strict=True)
+    return texts(rule.value for rule in rules), texts(sources), integers(statuses), texts(errors)
+
+
+_NO_SETTLE = (
+    *(texts(()), texts(()), integers(()), texts(())),
+    *(uuids(()), integers(()), bigints(()), bigints(()), bigints(()), integers(()), integers(())),
+)
+
+
+def read_answer(refused: bytes, refused_by: bytes, unsettled: bytes) -> BatchAnswer:
+    """What `gateway_batch` answered, in binary; its positions count from 1, ours from 0."""
+    if is_empty(refused) and is_empty(unsettled):
+        return _ALL_DONE
     return BatchAnswer(
-        {position - 1: budget for position, budget in zip(refused, refused_by, strict=True)},
-        frozenset(position - 1 for position in unsettled),
+        {position - 1: by for position, by in zip(read_integers(refused), read_uuids(refused_by), strict=True)},
+        frozenset(position - 1 for position in read_integers(unsettled)),
     )
 
 
 @transaction.atomic
 def move(*, reserves: Sequence[Reserve] = (), settles: Sequence[Settle] = ()) -> BatchAnswer:
     """Reserve and settle in one transaction, for whoever is not the hot path."""
-    # Django's cursor writes values into the text of a statement, which packed arrays cannot be.
+    # Django's cursor writes values into the text of a statement, which what is packed cannot be.
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(BATCH_SQL, batch_parameters(reserves, settles, is_repeat=True))
-        return batch_answer(cursor.fetchone() or ([], [], []))
+        parameters = batch_parameters(reserves, settles, is_repeat=True)
+        cursor.execute(BATCH_SQL, [Packed(parameter) for parameter in parameters], binary=True)
+        assert cursor.pgresult is not None
+        return read_answer(*(cursor.pgresult.get_value(0, column) or b"" for column in range(3)))
 
 
 def create_partitions(days_ahead: int = 14) -> int:

@@ -68,7 +68,8 @@ def accept_prediction(*, reserve: Reserve, asked: Asked) -> dict[str, Any]:
 
     Raises PredictionsFull, or the 402 that names the budget.
     """
-    mine = Prediction.objects.live().filter(organization=reserve.organization_id)
+    what = reserve.what
+    mine = Prediction.objects.live().filter(organization=what.organization_id)
     if mine.count() >= settings.PREDICTIONS_PER_ORGANIZATION:
         raise errors.PredictionsFull(retry_after_seconds=BUSY_SECONDS)
     refused = move(reserves=[reserve]).refused
@@ -77,14 +78,14 @@ def accept_prediction(*, reserve: Reserve, asked: Asked) -> dict[str, Any]:
     at = clock.now()
     prediction = Prediction(
         id=reserve.id,
-        organization_id=reserve.organization_id,
-        user_id=reserve.user_id,
-        api_key_id=reserve.api_key_id,
-        ai_model_id=reserve.ai_model_id,
-        version_id=reserve.version_id,
-        price_id=reserve.price_id,
-        kind=reserve.kind,
-        mode=reserve.mode,
+        organization_id=what.organization_id,
+        user_id=what.user_id,
+        api_key_id=what.api_key_id,
+        ai_model_id=what.ai_model_id,
+        version_id=what.version_id,
+        price_id=what.price_id,
+        kind=what.kind,
+        mode=what.mode,
         hold_nano=reserve.hold_nano,
         webhook_events=list(asked.webhook_events) if asked.webhook else [],
         created_at=at,

@@ -30,7 +30,7 @@ def make_call(
 ) -> Invocation:
     """A call of the model by the organization, settled unless told otherwise. `cost_nano` is what it cost."""
     cost = ending.pop("cost_nano", 0)
-    reserve = Reserve(
+    reserve = Reserve.of(
         id=ending.pop("id", None) or uuid7(),
         organization_id=organization.pk,
         user_id=user and user.pk,

@@ -47,7 +47,7 @@ def reserve(hold: int, *budgets: Budget, **values) -> Reserve:
         "hold_nano": hold,
         "budget_ids": tuple(budget.id for budget in budgets),
     }
-    return Reserve(**{**fields, **values})
+    return Reserve.of(**{**fields, **values})
 
 
 def settle(of: Reserve, cost: int, **values) -> Settle:
@@ -149,6 +149,53 @@ def test_a_repeated_reserve_holds_once():
     assert move(reserves=[call]).refused == {}
     assert state(budget) == (60, 0)
     assert Invocation.objects.count() == 1
+
+
+def test_calls_between_the_oldest_and_the_newest_of_a_batch_are_not_read():
+    calls = [reserve(0) for _ in range(60)]
+    move(reserves=calls)
+
+    def rows_read() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT sum(idx_tup_fetch) FROM pg_stat_xact_user_tables WHERE relname ~ '^gateway_invocation'"
+            )
+            return cursor.fetchone()[0]
+
+    before = rows_read()
+    assert move(settles=[settle(calls[-1], 0), settle(calls[0], 0)]).unsettled == frozenset()
+    assert rows_read() - before < 10
+
+
+def test_calls_of_many_kinds_share_a_batch():
+    budget, other = make_budget(100), make_budget(100)
+    calls = [
+        reserve(10, budget, kind="chat", api_key_id=uuid7()),
+        reserve(0, other, mode="test", deployment_id=uuid7(), user_id=uuid7()),
+        reserve(20, budget, other, is_streamed=True),
+    ]
+    like_the_first = Reserve(uuid7(), calls[0].what, 5)
+    assert move(reserves=[*calls, like_the_first]).refused == {}
+    assert (state(budget), state(other)) == ((35, 0), (20, 0))
+    for call in (*calls, like_the_first):
+        row, what = Invocation.objects.get(pk=call.id), call.what
+        assert (row.kind, row.mode, row.is_streamed) == (what.kind, what.mode, what.is_streamed)
+        assert (row.organization_id, row.user_id, row.api_key_id) == (
+            what.organization_id,
+            what.user_id,
+            what.api_key_id,
+        )
+        assert (row.version_id, row.price_id, row.deployment_id) == (what.version_id, what.price_id, what.deployment_id)
+        assert row.budget_ids == (list(what.budget_ids) if call.hold_nano else [])
+    answer = move(
+        settles=[settle(calls[2], 7, first_token_ms=3), settle(calls[0], 10, error_code="odd", http_status=201)]
+    )
+    assert answer.unsettled == frozenset()
+    assert (state(budget), state(other)) == ((5, 17), (0, 7))
+    first, third = (Invocation.objects.get(pk=call.id) for call in (calls[0], calls[2]))
+    assert (first.error_code, first.http_status, first.first_token_ms, first.cost_nano) == ("odd", 201, None, 10)
+    assert (third.error_code, third.http_status, third.first_token_ms, third.cost_nano) == ("", 200, 3, 7)
+    assert check_books() == []
 
 
 def test_a_settle_of_nothing_is_reported():

@@ -275,7 +275,7 @@ def test_a_draft_that_is_deleted_takes_its_own_tries_along(person, ai_model):
 
 def spend(deployment, cost, *, hold=None, is_settled=True):
     [budget] = accounts.current_budgets([deployment.pk])
-    call = Reserve(
+    call = Reserve.of(
         id=uuid7(),
         organization_id=deployment.organization_id,
         user_id=None,

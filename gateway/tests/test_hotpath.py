@@ -535,7 +535,7 @@ def test_what_no_budget_could_hold_is_a_fault_of_the_request():
 def reserve(hold: int = 0, budgets: tuple = (), id=None) -> Reserve:
     ids = {name: uuid7() for name in ("organization_id", "publisher_id", "ai_model_id", "version_id", "price_id")}
     flags = {"user_id": None, "api_key_id": None, "kind": "invoke", "mode": "live", "is_streamed": False}
-    return Reserve(id=id or uuid7(), hold_nano=hold, budget_ids=budgets, **ids, **flags)
+    return Reserve.of(id=id or uuid7(), hold_nano=hold, budget_ids=budgets, **ids, **flags)
 
 
 def settle(of: Reserve, cost: int = 0) -> Settle:
@@ -592,8 +592,8 @@ class AnswerLost:
     def __getattr__(self, name):
         return getattr(self._connection, name)
 
-    async def execute(self, *arguments):
-        await self._connection.execute(*arguments)
+    async def run(self, parameters):
+        await self._connection.run(parameters)
         await self._connection.close()
         raise psycopg.OperationalError("the connection was reset")
 
