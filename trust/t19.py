@@ -74,7 +74,7 @@ SABOTAGES = (
     ),
     Sabotage(
         "a deployment's limit is not looked at",
-        "gateway/hotpath/app.py",
+        "gateway/hotpath/exchange.py",
         "        if deployed is not None and deployed.buckets:\n",
         "        if False:\n",
     ),
