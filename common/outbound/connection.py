@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
         """Whether another request may follow, now that the answer was taken to its end; then it is idle."""
         if not self._is_complete or self._is_closed or not self._is_kept_alive:
             return False
-        self._is_under_way = False
+        self._is_under_way, self._taker = False, None
         self._idle_since = self._loop.time()
         return True
 
