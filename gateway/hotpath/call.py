@@ -100,9 +100,9 @@ class Gateway:
         self.predictions = Predictions(self)
         self._limiter = AsyncLimiter(settings.REDIS_URL, processes=settings.LIMITER_PROCESSES)
         self._limits: Batcher[Sequence[Bucket], list[Decision]] = Batcher(self._limiter.check_many)
-        self._open: dict[UUID, Call] = {}
+        self._open: dict[str, Call] = {}  # by the id of their request
         self.drains = 0  # streams that are read on though their client has gone
-        self._uses: dict[Use, None] = {}  # the latest last
+        self._uses: dict[tuple[str, str, str], UUID] = {}  # key, address, client: the key's id; the latest last
         self._lines = Lines("gateway.call", "call")
         self._sweeps: list[asyncio.Task[None]] = []
 
@@ -172,7 +172,7 @@ class Gateway:
     async def find_listing(self, name: UUID | str | tuple[UUID, UUID], caller: Caller) -> Listing:
         """The model of that id or slug, or of a version at a price, if the caller may see and call it. Raises the
         problem that says why not."""
-        if name in (ECHO_SLUG, ECHO_ID):
+        if name == (ECHO_SLUG if type(name) is str else ECHO_ID):
             name = ECHO_ID
             if caller.mode != "test":
                 raise errors.ModelNotFound(f"{ECHO_SLUG} answers test keys alone.")
@@ -195,7 +195,7 @@ class Gateway:
 
     def door_of(self, call: Call) -> Door | EchoDoor:
         """The way out to the call's upstream."""
-        return ECHO_DOOR if call.listing.id == ECHO_ID else self.door
+        return ECHO_DOOR if call.listing.endpoint.protocol == "echo" else self.door
 
     async def answer(self, call: Call) -> Answer:
         """Reserve, ask the upstream, settle. Raises a Problem, and then nothing is charged."""
@@ -245,17 +245,17 @@ class Gateway:
         self.pressure.require_place(len(self._open))  # whichever way it came
         self.upstreams.require_closed(call)
         reserve = self.reserve_of(call)
-        self._open[call.id] = call
+        self._open[call.request_id] = call
         try:
             refused_by = await self.money.reserve(reserve)
         except asyncio.CancelledError:  # the hold may be on its way already; what takes it back leaves later
             await self.let_go(call, errors.GatewayStopped(), Outcome.NOT_SENT)
             raise
         except BaseException:  # a hold that was made all the same is an orphan
-            del self._open[call.id]
+            del self._open[call.request_id]
             raise
         if refused_by is not None:
-            del self._open[call.id]
+            del self._open[call.request_id]
             raise refusal(await self.snapshots.budget(refused_by), call.hold_nano)
         call.is_reserved = True
         if call.fallback_of is not None:
@@ -274,31 +274,30 @@ class Gateway:
         Goes on to its end when whoever waits for it is cancelled.
         """
         try:
-            ending = self.money.settle(settle)
+            ending = self.money.settle(settle, partial(self._ended, call, settle))
         except errors.MoneyUnavailable as error:
             self._not_settled(call, settle)
             raise _withheld() from error
-        ending.add_done_callback(partial(self._ended, call, settle))
         try:
-            was_open = await asyncio.shield(ending)
+            was_open = await ending
         except errors.MoneyUnavailable:
             raise _withheld() from None
         if not was_open:  # its receipt says something else than this answer would
             raise _withheld()
 
-    def _ended(self, call: Call, settle: Settle, ending: asyncio.Future[bool]) -> None:
-        if ending.cancelled() or ending.exception() is not None:
+    def _ended(self, call: Call, settle: Settle, was_open: bool | BaseException) -> None:
+        if isinstance(was_open, BaseException):
             self._not_settled(call, settle)
             return
-        self._open.pop(call.id, None)
+        self._open.pop(call.request_id, None)
         facts = _facts(call, settle)
-        if not ending.result() and settle.rule is not Rule.NOT_SENT:
+        if not was_open and settle.rule is not Rule.NOT_SENT:
             # The orphan rule or a human was faster, or the call was never reserved: either way it must be looked at.
             logger.error("settle_without_started_call", extra=facts)
         self._lines.note(facts)
 
     def _not_settled(self, call: Call, settle: Settle) -> None:
-        self._open.pop(call.id, None)
+        self._open.pop(call.request_id, None)
         tokens = {"input_tokens": settle.input_tokens, "output_tokens": settle.output_tokens}
         logger.error("call_not_settled", extra={**_facts(call, settle), **tokens, "cost_nano": settle.cost_nano})
 
@@ -312,16 +311,17 @@ class Gateway:
     def note_use(self, caller: Caller, address: str, user_agent: str) -> None:
         """Remember that the key was used, and by whom; written with the next sweep."""
         if caller.api_key_id is not None:
-            use = Use(caller.api_key_id, address, user_agent[:MAX_USER_AGENT])
+            use = (caller.public_key_id, address, user_agent[:MAX_USER_AGENT])
             self._uses.pop(use, None)
             if len(self._uses) < MAX_USES:
-                self._uses[use] = None
+                self._uses[use] = caller.api_key_id
 
     async def _write_uses(self) -> None:
         if self._uses:
             uses, self._uses = self._uses, {}
             try:
-                await run_in_django(touch_keys, list(uses))
+                found = [Use(id, address, client) for (_, address, client), id in uses.items()]
+                await run_in_django(touch_keys, found)
             except ServiceUnavailable:
                 self._uses = {**uses, **self._uses}
                 raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -50,16 +51,20 @@ class Money:
         """None when the hold is made, else the budget that refused it."""
         return self._move(reserve)  # type: ignore[return-value]
 
-    def settle(self, settle: Settle) -> asyncio.Future[bool]:
-        """Whether this ended the call, durably. False: no such call was started, or another ended it before."""
-        return self._move(settle)  # type: ignore[return-value]
+    def settle(self, settle: Settle, ended: Callable[[Any], None] | None = None) -> asyncio.Future[bool]:
+        """Whether this ended the call, durably. False: no such call was started, or another ended it before.
+
+        ended: is told so as well, or with which exception it failed; then the settlement goes on to its end when
+        whoever waits for it is cancelled.
+        """
+        return self._move(settle, ended)  # type: ignore[return-value]
 
     async def close(self) -> None:
         await self._drop()
 
-    def _move(self, item: Reserve | Settle) -> asyncio.Future[Outcome]:
+    def _move(self, item: Reserve | Settle, ended: Callable[[Any], None] | None = None) -> asyncio.Future[Outcome]:
         try:
-            return self._batcher(item)
+            return self._batcher(item, ended)
         except QueueFull:
             raise MoneyUnavailable("The gateway is busy beyond what it queues.", retry_after_seconds=1) from None
 

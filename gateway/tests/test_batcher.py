@@ -152,3 +152,46 @@ def test_more_than_the_bound_is_refused_at_once():
             batcher("c")
 
     asyncio.run(run())
+
+
+def test_what_somebody_is_told_the_end_of_is_sent_though_nobody_waits_any_more():
+    sent, told = [], []
+
+    async def send(items):
+        await asyncio.sleep(0.01)
+        sent.extend(items)
+        return [item if item != "bad" else ValueError("bad") for item in items]
+
+    async def run():
+        batcher = Batcher(send)
+        batcher("first")
+        for item in ("kept", "bad"):
+            waiter = asyncio.ensure_future(_wait(batcher(item, told.append)))
+            await asyncio.sleep(0)
+            waiter.cancel()
+        dropped = batcher("dropped")
+        dropped.cancel()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(run())
+    assert sent == ["first", "kept", "bad"]
+    assert told[0] == "kept"
+    assert isinstance(told[1], ValueError)
+
+
+def test_a_batcher_that_is_ended_tells_so():
+    told = []
+
+    async def run():
+        batcher = Batcher(lambda items: asyncio.sleep(10, items), cap=1)
+        waiting = [batcher(1, told.append), batcher(2, told.append)]
+        await asyncio.sleep(0.01)
+        batcher._worker.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(run())
+    assert [type(end) for end in told] == [asyncio.CancelledError] * 2
+
+
+async def _wait(future):
+    return await future
