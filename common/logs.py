@@ -181,6 +181,7 @@ def config(log_format: str, level: str) -> dict[str, Any]:
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
             "django": {"handlers": [], "propagate": True},
+            "elastic_transport": {"level": "WARNING"},  # it has a line for every request
             "django.request": {"level": "ERROR"},  # 4xx are in the access line
             "django.security.DisallowedHost": {"level": "ERROR"},
             "django.server": {"handlers": [], "level": "WARNING", "propagate": True},

@@ -199,14 +199,14 @@ def _decode(cursor: str, keys: Sequence[_Key]) -> list[Any]:
         raw = b""
     signature, payload = raw[:MAC_BYTES], raw[MAC_BYTES:]
     if not payload or not constant_time_compare(signature, _signature(payload)):
-        raise _bad_cursor("This cursor was not given out here. Take `next_cursor` from the last answer as it is.")
+        raise bad_cursor("This cursor was not given out here. Take `next_cursor` from the last answer as it is.")
     order, *values = json.loads(payload)
     if order != _order_text(keys):
-        raise _bad_cursor("This cursor belongs to a list in another order. Begin again without it.")
+        raise bad_cursor("This cursor belongs to a list in another order. Begin again without it.")
     return [None if value is None else key.field.to_python(value) for key, value in zip(keys, values, strict=True)]
 
 
-def _bad_cursor(detail: str) -> InvalidParameter:
+def bad_cursor(detail: str) -> InvalidParameter:
     return InvalidParameter(
         f"cursor: {detail}", errors=[{"pointer": "/cursor", "code": "invalid_cursor", "detail": detail}]
     )

@@ -6,8 +6,10 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Tags, Warning, register
 
 from config.access import check_access
+from marketplace.services import check_server
 
 register(check_access, Tags.urls)
+register(check_server, "search")
 
 
 @register(Tags.security, deploy=True)

@@ -145,6 +145,15 @@ def _redis(value: str) -> str:
     return value
 
 
+def _elasticsearch(value: str) -> str:
+    parts = urlsplit(value)
+    if value and parts.scheme not in ("http", "https"):
+        raise Fault("must begin with http:// or https://")
+    if value and not parts.hostname:
+        raise Fault("names no server")
+    return value
+
+
 def _mail(value: str) -> str:
     scheme = urlsplit(value).scheme
     if scheme not in ("smtp", "smtps", "smtp+tls", "smtp+ssl", "consolemail", "filemail", "memorymail", "dummymail"):
@@ -231,6 +240,7 @@ TYPES: Mapping[str, Callable[[str], Any]] = {
     "issuer": _issuer,
     "PostgreSQL address": _postgresql,
     "Redis address": _redis,
+    "Elasticsearch address": _elasticsearch,
     "mail address": _mail,
     "recipient": _recipient,
     "keys": _keys(exact=False),
@@ -351,6 +361,22 @@ VARIABLES: tuple[Variable, ...] = (
         required=True,
         required_in_production=True,
         secret=True,
+    ),
+    Variable(
+        _STORES,
+        "ELASTICSEARCH_URL",
+        "Elasticsearch address",
+        "",
+        "Elasticsearch 8 or 9 for searching models: https://user:password@host:9200. Empty: PostgreSQL searches. After "
+        "it is set, run `manage.py search_index --rebuild`.",
+        secret=True,
+    ),
+    Variable(
+        _STORES,
+        "ELASTICSEARCH_INDEX",
+        "text",
+        "agorai-models",
+        "Name of the alias that is searched; its indexes have a time behind it.",
     ),
     Variable(
         _STORES,

@@ -17,6 +17,7 @@ JOBS: tuple[Job, ...] = (
     Job("apikeys.send_reminders", timedelta(minutes=10), "keys that expire: a mail is due to the hour, not the minute"),
     Job("apikeys.prune", timedelta(hours=1), "clients that used a key long ago need not be known"),
     Job("marketplace.apply_prices", timedelta(minutes=1), "what was announced is found by its new price at once"),
+    Job("marketplace.sweep_index", timedelta(seconds=5), "what is published is looked for at once"),
     Job("billing.measure_demand", timedelta(hours=1), "reads half a year of usage; popularity moves slowly"),
     Job("gateway.settle_orphans", timedelta(minutes=1), "ends what a process left behind when it died"),
     Job("gateway.sweep_predictions", timedelta(seconds=15), "what a dead process had is wanted by somebody who waits"),

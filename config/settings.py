@@ -85,6 +85,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "template_partials.apps.SimpleAppConfig",
     "csp",
+    "django_elasticsearch_dsl",
     "djstripe",
     "config.site.StaffConfig",  # django.contrib.admin
     "django.contrib.auth",
@@ -170,6 +171,12 @@ if values.DATABASE_POOL_SIZE:
         "reconnect_timeout": 2,  # then the next request tries anew; the pool's own pauses grow to minutes
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"  # of Django's own tables; ours have UUIDs
+ELASTICSEARCH_URL = values.ELASTICSEARCH_URL
+ELASTICSEARCH_INDEX = values.ELASTICSEARCH_INDEX
+# Without an address nothing connects: the library wants one to be named.
+ELASTICSEARCH_DSL = {"default": {"hosts": ELASTICSEARCH_URL or "http://localhost:9200"}}
+ELASTICSEARCH_DSL_AUTOSYNC = False  # saving a listing never waits for another server; a sweep indexes it
+ELASTICSEARCH_DSL_SIGNAL_PROCESSOR = "django_elasticsearch_dsl.signals.BaseSignalProcessor"
 CACHES = {
     "default": {
         "BACKEND": "config.cache.FallbackCache",

@@ -8,3 +8,8 @@ from marketplace import services
 @shared_task(name="marketplace.apply_prices")
 def apply_prices() -> int:
     return services.apply_prices()
+
+
+@shared_task(name="marketplace.sweep_index")
+def sweep_index() -> int:
+    return services.sweep_index()

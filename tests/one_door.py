@@ -165,7 +165,7 @@ def _operators() -> set[tuple[str, int]]:
     """Where the settings say that the operator's servers are."""
     from django.conf import settings
 
-    urls = [settings.DATABASE_URL, settings.REDIS_URL, settings.OIDC_ISSUER]
+    urls = [settings.DATABASE_URL, settings.REDIS_URL, settings.ELASTICSEARCH_URL, settings.OIDC_ISSUER]
     found = {(str(settings.EMAIL_HOST), int(settings.EMAIL_PORT))}
     for parts in (urlsplit(str(url or "")) for url in urls):
         if parts.hostname:

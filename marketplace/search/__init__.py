@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal, Protocol
 from uuid import UUID
+
+from django.conf import settings
 
 from common.money import NANO
 
@@ -99,7 +102,16 @@ class Search(Protocol):
 
 
 def engine() -> Search:
-    """The engine of this site."""
+    """The engine of this site: Elasticsearch where one is set, with PostgreSQL behind it."""
+    return _engine(bool(settings.ELASTICSEARCH_URL))
+
+
+@cache
+def _engine(is_elastic: bool) -> Search:
+    if is_elastic:
+        from marketplace.search.elasticsearch import WithFallback
+
+        return WithFallback()
     from marketplace.search.postgres import PostgresSearch
 
     return PostgresSearch()

@@ -1,6 +1,7 @@
 """What changes the catalogue."""
 
 from marketplace.services.health import forget_check, record_check
+from marketplace.services.indexing import IndexNotBuilt, check_server, rebuild_index, sweep_index
 from marketplace.services.listings import (
     MODERATE,
     SEE_ALL,
@@ -33,6 +34,7 @@ from marketplace.services.pricing import Terms, apply_prices, set_price
 __all__ = [
     "MODERATE",
     "SEE_ALL",
+    "IndexNotBuilt",
     "Measured",
     "Tally",
     "Terms",
@@ -42,6 +44,7 @@ __all__ = [
     "apply_measurements",
     "apply_prices",
     "archive",
+    "check_server",
     "create_model",
     "days_known_until",
     "delete_model",
@@ -50,6 +53,7 @@ __all__ = [
     "find_publisher",
     "forget_check",
     "publish",
+    "rebuild_index",
     "record_callable",
     "record_check",
     "reject",
@@ -57,6 +61,7 @@ __all__ = [
     "set_price",
     "submit",
     "suspend",
+    "sweep_index",
     "typical_cost",
     "update_model",
 ]
