@@ -41,6 +41,10 @@ ACCESS: dict[str, Policy] = {
     "key": signed_in(),
     "key-rotate": signed_in(),
     "key-revoke": signed_in(),
+    "deployments": signed_in(),  # what one may do is decided by the role, in the views
+    "deployment": signed_in(),
+    "publish": signed_in(roles_read=roles_with("models.publish")),
+    "publish-*": signed_in(roles_read=roles_with("models.publish"), **PUBLISHERS),
     "usage": signed_in(),
     "requests": signed_in(),
     "request": signed_in(),

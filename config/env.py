@@ -248,6 +248,7 @@ TYPES: Mapping[str, Callable[[str], Any]] = {
     "public keys": _public_keys,
     "networks": _networks,
     "staff or automatic": _choice("staff", "automatic"),
+    "staff, checked or automatic": _choice("staff", "checked", "automatic"),
     "json or console": _choice("json", "console"),
     "log level": _choice(*_LEVELS),
 }
@@ -465,9 +466,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         _MARKET,
         "PUBLISH_APPROVAL",
-        "staff or automatic",
+        "staff, checked or automatic",
         "staff",
-        "Who publishes a submitted model: staff, or a passed contract check.",
+        "Who publishes a model: staff, its publisher after a passed contract check, or its publisher at once.",
     ),
     Variable(
         _MARKET,

@@ -6,20 +6,29 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
+from uuid import UUID
 
 import msgspec
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from common.problems import FieldError, ValidationFailed
+from accounts.models import Budget, Organization
+from apikeys.services import MAX_RATE_LIMIT
+from common import money
+from common.problems import FieldError, NotFound, Problem, ValidationFailed
+from common.spending import SpendLimit
 from gateway.adapters import count_tokens
 from gateway.adapters.anthropic import USUAL_MAX_TOKENS
 from gateway.hotpath.rules import KINDS, max_output_tokens, most_of
 from gateway.hotpath.snapshot import Schema
 from gateway.hotpath.wire import MAX_BODY_BYTES
-from gateway.models import Endpoint, Invocation
+from gateway.models import Deployment, Endpoint, Invocation
+from gateway.services.deployments import MAX_NAME_LENGTH
 from marketplace.models import AIModel
-from marketplace.services import typical_cost
+from marketplace.services import find_model, typical_cost
 from marketplace.services.controls import (
     Control,
     controls_of,
@@ -227,3 +236,171 @@ def _text_bytes(value: Any) -> int:
         return len(value.encode())
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return sum(_text_bytes(one) for one in inner)
+
+
+class EndpointForm(forms.Form):
+    """The second step of publishing: where calls go. A secret that is left empty stays as it was."""
+
+    url = forms.CharField(
+        label=gettext_lazy("Address"),
+        max_length=500,
+        widget=forms.TextInput(attrs={"inputmode": "url", "placeholder": "https://", "spellcheck": "false"}),
+        help_text=gettext_lazy(
+            "Of the API's base, such as https://models.example.org/v1; for JSON the address itself."
+        ),
+    )
+    protocol = forms.ChoiceField(label=gettext_lazy("Protocol"), choices=Endpoint.Protocol.choices)
+    upstream_model = forms.CharField(
+        label=gettext_lazy("Model's name there"),
+        max_length=120,
+        required=False,
+        help_text=gettext_lazy("If it has another one there than here."),
+    )
+    secret = forms.CharField(
+        label=gettext_lazy("Secret"),
+        max_length=4000,
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text=gettext_lazy(
+            "What the endpoint wants of us. Kept sealed, shown to nobody, sent to this address alone."
+        ),
+    )
+    forget_secret = forms.BooleanField(label=gettext_lazy("Forget the secret that is kept"), required=False)
+    auth_header = forms.CharField(
+        label=gettext_lazy("Header that carries it"),
+        max_length=60,
+        required=False,
+        help_text=gettext_lazy("Empty: the usual one of the protocol."),
+    )
+    timeout_seconds = forms.IntegerField(
+        label=gettext_lazy("Timeout"), min_value=1, max_value=600, initial=60, help_text=gettext_lazy("Seconds.")
+    )
+
+    @staticmethod
+    def initial_of(endpoint: Endpoint | None) -> dict[str, Any]:
+        if endpoint is None:
+            return {}
+        names = ("url", "protocol", "upstream_model", "auth_header", "timeout_seconds")
+        return {name: getattr(endpoint, name) for name in names}
+
+    def arguments(self, endpoint: Endpoint | None) -> dict[str, Any]:
+        """Of `set_endpoint`."""
+        given = {name: value for name, value in self.cleaned_data.items() if name != "forget_secret"}
+        given["secret"] = "" if self.cleaned_data["forget_secret"] else given["secret"] or None
+        if endpoint is not None:
+            given["max_cost_nano"] = endpoint.max_cost_nano
+        return given
+
+    def add_problem(self, problem: Problem) -> None:
+        for fault in problem.errors or [{"pointer": "", "code": problem.code, "detail": problem.detail}]:
+            name = str(fault["pointer"]).removeprefix("/")
+            self.add_error(name if name in self.fields else None, str(fault["detail"]))
+
+
+class DeploymentForm(forms.Form):
+    """An organization's own name for a model. `model` is set once, when it is made."""
+
+    name = forms.CharField(
+        label=gettext_lazy("Name"),
+        max_length=MAX_NAME_LENGTH,
+        help_text=gettext_lazy("a–z, 0–9 and hyphens: what your programs send as “model”."),
+    )
+    model = forms.CharField(
+        label=gettext_lazy("Model"), max_length=121, widget=forms.TextInput(attrs={"placeholder": "publisher/model"})
+    )
+    version = forms.ChoiceField(
+        label=gettext_lazy("Version"),
+        required=False,
+        help_text=gettext_lazy("A pinned one stays until you change it."),
+    )
+    rate_limit = forms.IntegerField(
+        label=gettext_lazy("Calls a minute"),
+        required=False,
+        min_value=1,
+        max_value=MAX_RATE_LIMIT,
+        help_text=gettext_lazy("Empty: no limit of its own."),
+    )
+    spend_limit = forms.CharField(
+        label=gettext_lazy("Spend limit"),
+        required=False,
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+        help_text=gettext_lazy("Requests stop at this amount. You are never charged more. Empty: none of its own."),
+    )
+    window = forms.ChoiceField(
+        label=gettext_lazy("Starts again"), choices=Budget.Window.choices, initial=Budget.Window.MONTH
+    )
+    fallback = forms.CharField(
+        label=gettext_lazy("Fallback"),
+        max_length=121,
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": "publisher/model"}),
+        help_text=gettext_lazy("The model that is called instead while this one fails."),
+    )
+    POINTERS: ClassVar[dict[str, str]] = {"model_id": "model", "fallback_model_id": "fallback"}
+
+    def __init__(self, *args: Any, organization: Organization, deployment: Deployment | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.organization, self.deployment = organization, deployment
+        version: Any = self.fields["version"]
+        version.choices = [("", _("Always the current one"))]
+        if deployment is None:
+            del self.fields["version"]
+        else:
+            del self.fields["model"]
+            numbers = deployment.ai_model.versions.visible_to(organization).order_by("-id")
+            version.choices += [(number, number) for number in numbers.values_list("version", flat=True)]
+
+    @staticmethod
+    def initial_of(deployment: Deployment, limit: Budget | None) -> dict[str, Any]:
+        other = deployment.fallback
+        return {
+            "name": deployment.name,
+            "version": deployment.version.version if deployment.version else "",
+            "rate_limit": deployment.rate_limit,
+            "spend_limit": "" if limit is None else money.amount(limit.limit),
+            "window": Budget.Window.MONTH if limit is None else limit.window,
+            "fallback": "" if other is None else f"{other.publisher.slug}/{other.slug}",
+        }
+
+    def clean_model(self) -> UUID:
+        return self._find(self.cleaned_data["model"])
+
+    def clean_fallback(self) -> UUID | None:
+        return self._find(given) if (given := self.cleaned_data["fallback"]) else None
+
+    def clean_spend_limit(self) -> int | None:
+        if not (text := self.cleaned_data["spend_limit"].replace(",", "")):
+            return None
+        try:
+            nano = money.to_nano(text)
+        except ValueError:
+            nano = -1
+        if not 0 <= nano <= money.MAX_NANO:
+            raise forms.ValidationError(_("Enter an amount such as 20.00."), code="invalid")
+        return nano
+
+    def arguments(self) -> dict[str, Any]:
+        """Of `create_deployment`, or the changes of `change_deployment`."""
+        given = self.cleaned_data
+        limit = given["spend_limit"]
+        found = {
+            "name": given["name"],
+            "rate_limit": given["rate_limit"],
+            "spend_limit": None if limit is None else SpendLimit(limit, given["window"]),
+            "fallback_id": given["fallback"],
+        }
+        if self.deployment is None:
+            return found | {"ai_model_id": given["model"]}
+        return found | {"version": given["version"] or None}
+
+    def add_problem(self, problem: ValidationFailed) -> None:
+        for fault in problem.errors or []:
+            name = str(fault["pointer"]).removeprefix("/")
+            name = self.POINTERS.get(name, name)
+            self.add_error(name if name in self.fields else None, str(fault["detail"]))
+
+    def _find(self, ref: str) -> UUID:
+        try:
+            return find_model(ref.strip(), organization=self.organization).pk
+        except NotFound:
+            raise forms.ValidationError(_("There is no such model, or you may not see it."), code="unknown") from None

@@ -3,10 +3,14 @@
 from django.urls import path
 
 from gateway import api as views
-from gateway.views import playground
+from gateway.views import deployment, deployments, playground, publish_endpoint, publish_test
 
 pages = [
     path("models/<slug:publisher>/<str:slug>/playground", playground, name="playground"),
+    path("publish/<mdl:id>/endpoint", publish_endpoint, name="publish-endpoint"),
+    path("publish/<mdl:id>/test", publish_test, name="publish-test"),
+    path("deployments", deployments, name="deployments"),
+    path("deployments/<dep:id>", deployment, name="deployment"),
 ]
 
 api = [

@@ -1,35 +1,48 @@
-"""The playground: a model's form, its answer, and what it was asked before. The active organization pays."""
+"""The playground: a model's form, its answer, and what it was asked before. The active organization pays.
+
+Below it the two steps of publishing that are about the endpoint, and the pages of deployments.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import urlencode
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
-from django.shortcuts import redirect, render, resolve_url
+from django.shortcuts import get_object_or_404, redirect, render, resolve_url
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
+from accounts.models import role_may
+from accounts.services.rights import require_right
 from common import clock
 from common.ids import decode, uuid7
+from common.pagination import PageQuery, paginate
 from common.policy import Actor, actor_of
-from common.problems import FieldError, NotAuthenticated, Problem, ValidationFailed
-from gateway.forms import STREAM, ModelRequest, PlaygroundForm
+from common.problems import FieldError, NotAuthenticated, Problem, RateLimited, ValidationFailed
+from common.rest import read_query
+from gateway import services
+from gateway.errors import EndpointRefused
+from gateway.forms import STREAM, DeploymentForm, EndpointForm, ModelRequest, PlaygroundForm
 from gateway.hotpath.call import Gateway
 from gateway.hotpath.orm import release_connection, run_in_django
 from gateway.hotpath.rules import Answer, Call
 from gateway.hotpath.session import EventStream, admit, ask
-from gateway.models import Endpoint, Invocation
+from gateway.models import Deployment, Endpoint, Invocation
 from gateway.serializers import answer_shown, raw_shown
+from gateway.services.check_words import steps_of
 from marketplace.models import AIModel
 from marketplace.services import SEE_ALL, find_model
 
@@ -256,3 +269,145 @@ def _wants(request: HttpRequest) -> str:
 def _is_fragment(request: HttpRequest) -> bool:
     """Whether the form asks what its values would cost."""
     return request.method == "POST" and request.headers.get("HX-Request") == "true"
+
+
+# --- Publishing: the endpoint and its test ----------------------------------------------------------------------------
+
+methods = require_http_methods(["GET", "HEAD", "POST"])
+
+
+@methods
+def publish_endpoint(request: HttpRequest, id: UUID) -> HttpResponse:
+    """The second step: where calls go. The secret is taken and never shown."""
+    ai_model = _find_own(request, id)
+    endpoint = Endpoint.objects.of_model(ai_model.pk).first()
+    form = EndpointForm(request.POST if request.method == "POST" else None, initial=EndpointForm.initial_of(endpoint))
+    if form.is_bound and form.is_valid():
+        try:
+            services.set_endpoint(ai_model=ai_model, **form.arguments(endpoint))
+        except (EndpointRefused, ValidationFailed) as problem:
+            form.add_problem(problem)
+        else:
+            services.ask_check(ai_model=ai_model)
+            return redirect("publish-test", ai_model.pk)
+    context = {
+        "step": "endpoint",
+        "form": form,
+        "ai_model": ai_model,
+        "has_secret": endpoint is not None and endpoint.sealed_secret is not None,
+        "signing_key": "" if endpoint is None else base64.b64encode(services.signing_key_of(endpoint)).decode(),
+    }
+    return render(request, "gateway/endpoint_step.html", context, status=422 if form.is_bound else 200)
+
+
+@methods
+def publish_test(request: HttpRequest, id: UUID) -> HttpResponse:
+    """The third step: the contract check. htmx asks each second for what has come (`#check`), as long as it runs."""
+    ai_model = _find_own(request, id)
+    refusal = ""
+    if request.method == "POST":
+        try:
+            services.ask_check(ai_model=ai_model)
+        except RateLimited as problem:
+            refusal = problem.detail
+        else:
+            return redirect("publish-test", ai_model.pk)
+    check = services.latest_check(ai_model.pk)
+    steps = steps_of(check.steps if check else [])
+    context = {
+        "step": "test",
+        "ai_model": ai_model,
+        "check": check,
+        "steps": steps,
+        "failed": sum(one.outcome == "failed" for one in steps),
+        "refusal": refusal,
+        "has_endpoint": ai_model.is_callable,
+    }
+    is_part = request.headers.get("HX-Request") == "true"
+    template = f"gateway/test_step.html{'#check' if is_part else ''}"
+    return render(request, template, context, status=429 if refusal else 200)
+
+
+def _find_own(request: HttpRequest, id: UUID) -> AIModel:
+    own = AIModel.objects.owned_by(actor_of(request).organization).exclude(status=AIModel.Status.ARCHIVED)
+    return get_object_or_404(own.detailed(), pk=id)
+
+
+# --- Deployments ------------------------------------------------------------------------------------------------------
+
+
+@methods
+def deployments(request: HttpRequest) -> HttpResponse:
+    """The organization's own names for models, and the form for another one."""
+    actor = actor_of(request)
+    may_change = role_may(actor.role, "deployments.change")
+    form = None
+    if request.method == "POST" or (may_change and "new" in request.GET):
+        require_right(actor.role, "deployments.change")
+        initial = {"model": request.GET.get("model", "")}
+        form = DeploymentForm(request.POST or None, organization=actor.organization, initial=initial)
+    if form is not None and form.is_bound and form.is_valid():
+        try:
+            made = services.create_deployment(organization=actor.organization, **form.arguments())
+        except ValidationFailed as problem:
+            form.add_problem(problem)
+        else:
+            messages.success(request, _("Send “%(name)s” as “model”.") % {"name": made.name})
+            return redirect("deployment", made.pk)
+    rows = Deployment.objects.for_actor(actor).select_related("ai_model__publisher", "version", "fallback__publisher")
+    given = request.GET.copy()
+    for name in ("new", "model"):
+        given.pop(name, None)
+    page = paginate(rows, order=["-id"], limit=50, cursor=read_query(PageQuery, given).get("cursor"))
+    limits = services.spend_limits_of(page["data"])
+    context = {
+        "page": page,
+        "rows": [{"one": one, "limit": limits.get(one.pk)} for one in page["data"]],
+        "form": form,
+        "may_change": may_change,
+    }
+    return render(request, "gateway/deployments.html", context, status=422 if form is not None and form.errors else 200)
+
+
+@methods
+def deployment(request: HttpRequest, id: UUID) -> HttpResponse:
+    """One of them: pin, limit, pause, delete. Those of other organizations are not there."""
+    actor = actor_of(request)
+    rows = Deployment.objects.for_actor(actor).select_related("ai_model__publisher", "version", "fallback__publisher")
+    found = get_object_or_404(rows, pk=id)
+    limit = services.spend_limits_of([found]).get(found.pk)
+    may_change = role_may(actor.role, "deployments.change")
+    form = None
+    if request.method == "POST":
+        require_right(actor.role, "deployments.change")
+        if (answer := _act(request, found)) is not None:
+            return answer
+    if may_change:
+        given = request.POST if request.method == "POST" else None
+        initial = DeploymentForm.initial_of(found, limit)
+        form = DeploymentForm(given, organization=actor.organization, deployment=found, initial=initial)
+    if form is not None and form.is_bound and form.is_valid():
+        try:
+            services.change_deployment(deployment=found, changes=form.arguments())
+        except ValidationFailed as problem:
+            form.add_problem(problem)
+        else:
+            messages.success(request, _("The deployment is saved."))
+            return redirect("deployment", found.pk)
+    context = {"deployment": found, "limit": limit, "form": form}
+    return render(request, "gateway/deployment.html", context, status=422 if form is not None and form.errors else 200)
+
+
+def _act(request: HttpRequest, found: Deployment) -> HttpResponse | None:
+    """What a button beside the form does; None for the form itself."""
+    match request.POST.get("act"):
+        case "pause" | "resume" as act:
+            status = Deployment.Status.PAUSED if act == "pause" else Deployment.Status.ACTIVE
+            services.change_deployment(deployment=found, changes={"status": status})
+            messages.success(request, _("Calls by its name are refused.") if act == "pause" else _("It works again."))
+            return redirect("deployment", found.pk)
+        case "delete":
+            services.delete_deployment(deployment=found)
+            messages.success(request, _("“%(name)s” is deleted.") % {"name": found.name})
+            return redirect("deployments")
+    return None

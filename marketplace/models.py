@@ -141,7 +141,8 @@ class AIModel(models.Model):
                 condition=Q(context_tokens=None) | Q(context_tokens__gt=0), name="ai_model_context_positive"
             ),
             models.CheckConstraint(
-                condition=Q(checked_at=None, check_passed=None) | Q(checked_at__isnull=False, check_passed__isnull=False),
+                condition=Q(checked_at=None, check_passed=None)
+                | Q(checked_at__isnull=False, check_passed__isnull=False),
                 name="ai_model_check_has_an_end",
             ),
         ]

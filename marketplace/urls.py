@@ -8,6 +8,11 @@ from marketplace import views
 pages = [
     path("models", views.models, name="models"),
     path("publishers/<slug:slug>", views.publisher, name="publisher"),
+    path("publish", views.publish, name="publish"),
+    path("publish/new", views.publish_basics, name="publish-new"),
+    path("publish/<mdl:id>/basics", views.publish_basics, name="publish-basics"),
+    path("publish/<mdl:id>/price", views.publish_price, name="publish-price"),
+    path("publish/<mdl:id>/review", views.publish_review, name="publish-review"),
     path("models/<slug:publisher>/<str:slug>", views.model, name="model"),
     path("models/<slug:publisher>/<str:slug>/api", views.model_api, name="model-api"),
     path("models/<slug:publisher>/<str:slug>/versions", views.model_versions, name="model-versions-page"),

@@ -1,27 +1,41 @@
-"""The pages of the catalogue: explore, a publisher, and a model."""
+"""The pages of the catalogue: explore, a publisher, a model, and the steps that publish one."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
 from django.conf import settings
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
+from django.utils.dateparse import parse_date
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
+from common import clock
 from common.money import SYMBOLS
 from common.pagination import PageQuery, paginate
 from common.policy import actor_of
+from common.problems import Problem, RoleRequired, ValidationFailed
 from common.rest import read_query
 from marketplace import filters, services
-from marketplace.models import AIModel, Category
+from marketplace.errors import NotReadyToPublish, VersionNotHigher, WrongStatus
+from marketplace.forms import BasicsForm, PriceForm
+from marketplace.models import AIModel, Category, Price
 from marketplace.search import Query, engine
 from marketplace.serializers import ExploreQuery, query_of
+from marketplace.services.quality import checklist
 
 PAGE_SIZE = 24
 NEAREST = 3
+PRICES_SHOWN = 50
+REFUSALS = (ValidationFailed, NotReadyToPublish, VersionNotHigher, WrongStatus)
 
 
 @require_safe
@@ -128,3 +142,174 @@ def _find_model(request: HttpRequest, publisher: str, slug: str) -> AIModel:
     return services.find_model(
         f"{publisher}:{slug}", organization=actor.organization, sees_all=actor.may(services.SEE_ALL)
     )
+
+
+# --- Publishing -------------------------------------------------------------------------------------------------------
+
+
+@require_safe
+def publish(request: HttpRequest) -> HttpResponse:
+    """What the organization lists, drafts first, and the way to list another one."""
+    actor = actor_of(request)
+    own = AIModel.objects.owned_by(actor.organization).exclude(status=AIModel.Status.ARCHIVED).detailed()
+    page = paginate(own, order=["-id"], limit=PAGE_SIZE, cursor=read_query(PageQuery, request.GET).get("cursor"))
+    is_developer = actor.user.role != "consumer"
+    return render(request, "marketplace/publish.html", {"page": page, "is_developer": is_developer})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def publish_basics(request: HttpRequest, id: UUID | None = None) -> HttpResponse:
+    """The first step. htmx sends each change of a draft: what is right is kept, what is wrong is named."""
+    organization = actor_of(request).organization
+    ai_model = None if id is None else _find_own(request, id)
+    is_post, is_htmx = request.method == "POST", request.headers.get("HX-Request") == "true"
+    form = BasicsForm(request.POST if is_post else None, initial=BasicsForm.initial_of(ai_model) if ai_model else None)
+    if is_post and is_htmx:
+        return _autosave(request, form, ai_model)
+    if is_post and form.is_valid():
+        try:
+            given = BasicsForm.arguments(form.cleaned_data)
+            if ai_model is None:
+                ai_model = services.create_model(publisher=organization, pricing=services.Terms(type="free"), **given)
+            else:
+                services.update_model(ai_model=ai_model, pricing=_terms_now(ai_model), **given)
+        except REFUSALS as problem:
+            form.add_problem(problem)
+        else:
+            return redirect("publish-endpoint", ai_model.pk)
+    preview = ai_model or _unsaved(organization, form.initial)
+    context = {"form": form, "ai_model": ai_model, "preview": preview, "saves": _saves_itself(ai_model)}
+    return _step(request, "basics", context, 422 if form.is_bound and form.errors else 200)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def publish_price(request: HttpRequest, id: UUID) -> HttpResponse:
+    """The fourth step: what calls cost, from when on, and what that comes to. htmx asks for the sum alone."""
+    ai_model = _find_own(request, id)
+    price = ai_model.price
+    form = PriceForm(request.POST if request.method == "POST" else None, initial=PriceForm.initial_of(price))
+    if request.method == "POST" and request.headers.get("HX-Request") == "true":
+        form.is_valid()
+        return render(request, "marketplace/price_step.html#sum", {"estimate": form.estimate()})
+    if request.method == "POST" and form.is_valid():
+        try:
+            from_ = form.cleaned_data["effective_from"]
+            services.set_price(ai_model=ai_model, terms=form.terms(), effective_from=from_)
+        except ValidationFailed as problem:
+            form.add_problem(problem)
+        else:
+            messages.success(request, _("The price is saved."))
+            return redirect("publish-review", ai_model.pk)
+    if not form.is_bound:
+        shown = PriceForm({name: form[name].value() for name in form.fields if form[name].value() is not None})
+        shown.is_valid()
+        estimate = shown.estimate()
+    else:
+        estimate = form.estimate()
+    at = clock.now()
+    history = [
+        {"price": row, "is_coming": row.effective_from > at, "is_now": price is not None and row.pk == price.pk}
+        for row in ai_model.prices.order_by("-effective_from", "-id")[:PRICES_SHOWN]
+    ]
+    context = {"form": form, "ai_model": ai_model, "estimate": estimate, "history": history, "symbol": _symbol()}
+    return _step(request, "price", context, 422 if form.is_bound and form.errors else 200)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def publish_review(request: HttpRequest, id: UUID) -> HttpResponse:
+    """The last step: what the listing still lacks, and the way into the catalogue; later, the way out of it."""
+    ai_model = _find_own(request, id)
+    problem: Problem | None = None
+    if request.method == "POST":
+        act = request.POST.get("act", "")
+        try:
+            said = _act(ai_model, act, request.POST.get("sunset_on", ""))
+        except (RoleRequired, *REFUSALS) as found:
+            problem = found
+        else:
+            messages.success(request, said)
+            return redirect("publish-review", ai_model.pk) if act != "delete" else redirect("publish")
+    points = checklist(ai_model)
+    context = {
+        "ai_model": ai_model,
+        "problem": problem,
+        "points": points,
+        "met": sum(point.is_met for point in points),
+        "is_ready": all(point.is_met for point in points if point.required),
+        "is_staffed": settings.PUBLISH_APPROVAL == "staff",
+        "is_editable": ai_model.status in ("draft", "rejected"),
+    }
+    return _step(request, "review", context, 422 if problem else 200)
+
+
+def _act(ai_model: AIModel, act: str, sunset_on: str) -> str:
+    """Take the step that a button names, and say so. Raises ValidationFailed for one that there is not."""
+    match act:
+        case "submit" if settings.PUBLISH_APPROVAL == "staff":
+            services.submit(ai_model=ai_model)
+            return _("The staff will look at it. You hear of it by mail.")
+        case "submit":
+            services.publish(ai_model=ai_model, by_staff=False)
+            return _("Everybody can find it now.")
+        case "deprecate":
+            day = parse_date(sunset_on) if re.fullmatch(r"\d{4}-\d\d-\d\d", sunset_on) else None
+            services.deprecate(ai_model=ai_model, sunset_on=day)
+            return _("Callers are told to look for another model.")
+        case "delete":
+            services.delete_model(ai_model=ai_model)
+            return _("The listing is gone.")
+    raise ValidationFailed(errors=[{"pointer": "/act", "code": "unknown", "detail": _("There is no such step.")}])
+
+
+def _autosave(request: HttpRequest, form: BasicsForm, ai_model: AIModel | None) -> HttpResponse:
+    form.is_valid()
+    wrong = [str(form.fields[name].label) for name in form.errors if name in form.fields]
+    is_kept = False
+    known = {**BasicsForm.initial_of(ai_model)} if ai_model else dict(form.initial)
+    if ai_model is not None and _saves_itself(ai_model):
+        try:
+            given = BasicsForm.arguments({**known, **form.cleaned_data})
+            ai_model = services.update_model(ai_model=ai_model, pricing=_terms_now(ai_model), **given)
+            is_kept = True
+        except REFUSALS as problem:
+            wrong.append(problem.detail)
+    shown = _unsaved(actor_of(request).organization, {**known, **form.cleaned_data}, ai_model)
+    context = {"preview": shown, "wrong": wrong, "is_kept": is_kept, "at": clock.now(), "is_part": True}
+    return render(request, "marketplace/basics_step.html#side", context)
+
+
+def _saves_itself(ai_model: AIModel | None) -> bool:
+    """Only what nobody relies on yet, and nobody looks at."""
+    return ai_model is not None and ai_model.status in ("draft", "rejected")
+
+
+def _unsaved(publisher: Any, values: Mapping[str, Any], like: AIModel | None = None) -> AIModel:
+    """The listing as it would look with these values; it is no row."""
+    words = {name: values.get(name) or "" for name in ("name", "description", "license")}
+    shown = AIModel(publisher=publisher, slug=like.slug if like else "your-model", **words)
+    shown.name = shown.name or _("Your model")
+    shown.category = values.get("category") or Category.OTHER
+    shown.context_tokens = values.get("context_tokens")
+    shown.is_callable = like.is_callable if like else True
+    price = like.price if like else None
+    shown.prices_in_force = [price or Price(type="free", currency=settings.CURRENCY)]
+    return shown
+
+
+def _terms_now(ai_model: AIModel) -> services.Terms:
+    price = ai_model.price
+    return services.Terms(type="free") if price is None else services.terms_of(price)
+
+
+def _symbol() -> str:
+    return SYMBOLS.get(settings.CURRENCY, settings.CURRENCY)
+
+
+def _find_own(request: HttpRequest, id: UUID) -> AIModel:
+    """Of the organization that acts; those of others are not there, whoever may see them."""
+    organization = actor_of(request).organization
+    return get_object_or_404(AIModel.objects.owned_by(organization).exclude(status="archived").detailed(), pk=id)
+
+
+def _step(request: HttpRequest, name: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    return render(request, f"marketplace/{name}_step.html", {"step": name, **context}, status=status)

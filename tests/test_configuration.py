@@ -81,7 +81,7 @@ def test_development_needs_the_two_servers_only():
         ("WELCOME_CREDIT", "0.0000000001", "at most 9 decimals"),
         ("WELCOME_CREDIT", "NaN", "at least 0"),
         ("WELCOME_CREDIT", "five", "decimal amount"),
-        ("PUBLISH_APPROVAL", "nobody", "must be one of staff, automatic"),
+        ("PUBLISH_APPROVAL", "nobody", "must be one of staff, checked, automatic"),
         ("AUTH_RATE_PER_MINUTE", "0", "must be at least 1"),
         ("TRUSTED_PROXIES", "-1", "must not be negative"),
         ("TRUSTED_PROXIES", "one", "must be a whole number"),

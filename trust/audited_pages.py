@@ -8,6 +8,7 @@ from allauth.mfa.models import Authenticator
 
 from accounts import services as accounts
 from accounts.models import Membership, Organization, User
+from gateway.models import ContractCheck
 from tests.pages.visitor import Visitor, one_time_code
 from trust import world
 from trust.audited import Deeds, Trace
@@ -22,6 +23,7 @@ def walk(deeds: Deeds) -> None:
     _account(deeds)
     _organizations(deeds)
     _keys(deeds)
+    _publishing(deeds)
 
 
 def _mailed(deeds: Deeds, email: str, path: str) -> str:
@@ -192,6 +194,33 @@ def _keys(deeds: Deeds) -> None:
     answer = deeds.page(browser, "key-rotate", key.pk, overlap_seconds="0", leaves=rotated)
     _remember_keys(deeds, answer.text)
     deeds.press(browser, "key-revoke", key.pk, leaves=Trace("key.revoked", "before", user))
+
+
+def _publishing(deeds: Deeds) -> None:
+    """The five steps of the wizard, and a deployment of what came of them."""
+    person = deeds.person(platform_role="developer")
+    browser = person.browser
+
+    def leaves(act: str, says: str = "after") -> Trace:
+        return Trace(f"model.{act}", says, person.user)
+
+    deeds.page(browser, "publish-new", name="Mood", description="Tells it.", leaves=leaves("created"))
+    ai_model = person.user.personal_organization.ai_models.get()
+    deeds.page(browser, "publish-basics", ai_model.pk, name="Moods", leaves=leaves("changed", "before after"))
+    url = "https://models.example.org/v1"
+    deeds.page(browser, "publish-endpoint", ai_model.pk, url=url, protocol="json", leaves=leaves("endpoint_set"))
+    ContractCheck.objects.filter(endpoint__version__ai_model=ai_model).delete()  # so that another one is asked for
+    deeds.press(browser, "publish-test", ai_model.pk, leaves=leaves("check_asked"))
+    paid = {"type": "paid", "per_call_nano": "0.01"}
+    deeds.page(browser, "publish-price", ai_model.pk, **paid, leaves=leaves("price_changed", "before after"))
+    deeds.press(browser, "publish-review", ai_model.pk, act="submit", leaves=leaves("published", "before after"))
+    made = Trace("deployment.created", "after", person.user)
+    slug = f"{ai_model.publisher.slug}/{ai_model.slug}"
+    deeds.page(browser, "deployments", name="mood", model=slug, at="/deployments?new", leaves=made)
+    changed = Trace("deployment.changed", "before after", person.user)
+    deeds.press(
+        browser, "deployment", person.user.personal_organization.deployments.get().pk, act="pause", leaves=changed
+    )
 
 
 def _remember_keys(deeds: Deeds, html: str) -> None:

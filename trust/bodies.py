@@ -6,6 +6,7 @@ An address that is not here has nothing to be sent to it; T21 says so of one tha
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -109,6 +110,18 @@ def _limit(asked: Asked) -> dict[str, Any]:
 def _deployment(asked: Asked) -> dict[str, Any]:
     """Of the model that everybody sees."""
     return {"name": new_name(), "model_id": asked.town.ours.models["published"].public_id}
+
+
+def _deployment_form(asked: Asked) -> dict[str, Any]:
+    seen = asked.town.ours.models["published"]
+    return {"name": new_name(), "model": f"{seen.publisher.slug}/{seen.slug}", "window": "month"}
+
+
+def _basics(asked: Asked) -> dict[str, Any]:
+    """The first step of publishing."""
+    listing = _listing(asked)
+    plain = {name: listing[name] for name in ("name", "description", "version", "category", "license")}
+    return plain | {f"{side}_schema": json.dumps(listing["api_spec"][side]) for side in ("input", "output")}
 
 
 def _to(role: str) -> Body:
@@ -233,6 +246,20 @@ PAGES: Mapping[str, Sequence[Deed]] = {
         ),
     ),
     "key-revoke": (Deed(right="keys.manage", done=THERE),),
+    "publish-new": (Deed(_basics, "models.publish", THERE),),
+    "publish-basics": (Deed(_basics, "models.publish", THERE),),
+    "publish-endpoint": (
+        Deed(
+            lambda asked: {"url": "https://models.example.org/v1", "protocol": "json", "timeout_seconds": "9"},
+            "models.publish",
+            THERE,
+        ),
+    ),
+    "publish-test": (Deed(right="models.publish", done=done(302, STATE, 429)),),
+    "publish-price": (Deed(lambda asked: {"type": "free", "period": ""}, "models.publish", THERE),),
+    "publish-review": (Deed(lambda asked: {"act": "submit"}, "models.publish", done(302, 422)),),
+    "deployments": (Deed(_deployment_form, "deployments.change", THERE),),
+    "deployment": (Deed(lambda asked: {"act": "pause"}, "deployments.change", THERE),),
     "profile": (Deed(lambda asked: {"name": "Renamed", "organization_name": "Renamed too"}, done=THERE),),
     "developer": (Deed(lambda asked: {"reason": "To publish."}, done=done(200, 302)),),
     "sessions": (Deed(done=THERE),),

@@ -158,6 +158,10 @@ def _things(pattern: str, house: House, caller: Caller) -> Iterator[Thing]:
     elif "<dep:" in pattern:
         names = {"<dep:id>": house.deployment.public_id}
         yield Thing("deployment", house, house.deployment, names, _missing(names, "dep"))
+    elif "<mdl:" in pattern:
+        draft = house.models["draft"]
+        names = {"<mdl:id>": draft.public_id}
+        yield Thing("draft", house, draft, names, _missing(names, "mdl"))
     elif "<pred:" in pattern and house.prediction is not None:
         names = {"<pred:id>": house.prediction.public_id}
         yield Thing("prediction", house, house.prediction, names, _missing(names, "pred"))

@@ -29,7 +29,7 @@ from marketplace.services.measurements import (
     days_known_until,
     typical_cost,
 )
-from marketplace.services.pricing import Terms, apply_prices, set_price
+from marketplace.services.pricing import Terms, apply_prices, set_price, terms_of
 
 __all__ = [
     "MODERATE",
@@ -61,6 +61,7 @@ __all__ = [
     "set_price",
     "submit",
     "suspend",
+    "terms_of",
     "sweep_index",
     "typical_cost",
     "update_model",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date
 from typing import Any
 from uuid import UUID
 
@@ -217,11 +218,13 @@ def publish(*, ai_model: AIModel, by_staff: bool) -> AIModel:
     ai_model = _lock(ai_model)
     allowed: tuple[str, ...] = (Status.IN_REVIEW, Status.SUSPENDED)
     if not by_staff:
-        if settings.PUBLISH_APPROVAL != "automatic":
+        if settings.PUBLISH_APPROVAL == "staff":
             raise RoleRequired("The staff of this site looks at every model first.", required_roles=["staff"])
         allowed = EDITABLE_IN_PLACE
         if ai_model.status in allowed and not ai_model.is_callable:
             raise NotReadyToPublish("Calls have nowhere to go yet: set an endpoint first.")
+        if settings.PUBLISH_APPROVAL == "checked" and ai_model.check_passed is not True:
+            raise NotReadyToPublish("The endpoint has not passed the contract check yet.")
     _check_ready(ai_model)
     at = clock.now()
     ai_model.versions.filter(current_of=ai_model, published_at=None).update(published_at=at)
@@ -235,9 +238,15 @@ def reject(*, ai_model: AIModel) -> AIModel:
 
 
 @transaction.atomic
-def deprecate(*, ai_model: AIModel) -> AIModel:
-    """Tell callers to look for another model; calls go on. Raises WrongStatus."""
-    return _move(ai_model, (Status.PUBLISHED,), Status.DEPRECATED, "deprecated")
+def deprecate(*, ai_model: AIModel, sunset_on: date | None = None) -> AIModel:
+    """Tell callers to look for another model; calls go on. The gateway mails whoever deployed it.
+
+    sunset_on: the day (UTC) from which it may be gone, which is to come. Raises ValidationFailed, WrongStatus.
+    """
+    if sunset_on is not None and sunset_on <= clock.now().astimezone(UTC).date():
+        detail = "The day from which the model may be gone is still to come."
+        raise ValidationFailed(errors=[{"pointer": "/sunset_on", "code": "not_in_future", "detail": detail}])
+    return _move(ai_model, (Status.PUBLISHED,), Status.DEPRECATED, "deprecated", sunset_on=sunset_on)
 
 
 @transaction.atomic

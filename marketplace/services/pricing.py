@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -60,22 +62,53 @@ def faults_of(terms: Terms) -> list[FieldError]:
     return faults
 
 
+def terms_of(price: Price) -> Terms:
+    """The terms of a row, to be given again."""
+    return Terms(**{one.name: getattr(price, one.name) for one in fields(Terms)})
+
+
 @transaction.atomic
-def set_price(*, ai_model: AIModel, terms: Terms) -> Price:
-    """The model's price from now on; the one in force if it is the same. Raises ValidationFailed."""
-    if faults := faults_of(terms):
-        raise ValidationFailed(errors=[{**fault, "pointer": f"/pricing{fault['pointer']}"} for fault in faults])
+def set_price(*, ai_model: AIModel, terms: Terms, effective_from: datetime | None = None) -> Price:
+    """The model's price from now on, or from a later instant; the one in force if it is the same now.
+
+    Raises ValidationFailed, also for an instant that has passed or already has a price.
+    """
+    if effective_from is not None:
+        return _schedule_price(ai_model, terms, effective_from)
+    _check(terms)
     values = {**asdict(terms), "currency": settings.CURRENCY}
     current: Price | None = ai_model.prices.in_force().first()
     if current is not None and all(getattr(current, name) == value for name, value in values.items()):
         return current
-    price: Price = ai_model.prices.create(**values, effective_from=clock.now())
+    return _add(ai_model, values, clock.now(), current)
+
+
+def _schedule_price(ai_model: AIModel, terms: Terms, at: datetime) -> Price:
+    _check(terms)
+    detail = ""
+    if at <= clock.now():
+        detail = "A price takes effect now or later: what was charged stays charged."
+    elif ai_model.prices.filter(effective_from=at).exists():
+        detail = "Another price takes effect at this instant."
+    if detail:
+        raise ValidationFailed(errors=[{"pointer": "/effective_from", "code": "invalid", "detail": detail}])
+    before: Price | None = ai_model.prices.filter(effective_from__lt=at).order_by("-effective_from").first()
+    return _add(ai_model, {**asdict(terms), "currency": settings.CURRENCY}, at, before)
+
+
+def _check(terms: Terms) -> None:
+    if faults := faults_of(terms):
+        raise ValidationFailed(errors=[{**fault, "pointer": f"/pricing{fault['pointer']}"} for fault in faults])
+
+
+def _add(ai_model: AIModel, values: dict[str, Any], at: datetime, before: Price | None) -> Price:
+    price: Price = ai_model.prices.create(**values, effective_from=at)
     record(
         "model.price_changed",
         target=ai_model,
         organization_id=ai_model.publisher_id,
-        before=None if current is None else {name: getattr(current, name) for name in values},
-        after=values,
+        before=None if before is None else {name: getattr(before, name) for name in values},
+        after={**values, "effective_from": at.isoformat()},
     )
     return price
 

@@ -37,6 +37,11 @@ PATHS = {
     "openid_connect_login": "/accounts/oidc/none/login/",
     "openid_connect_callback": "/accounts/oidc/none/login/callback/",
     # Pages that only people of an organization see are among the states below.
+    "deployment": f"/deployments/dep_{NOBODYS}",
+    **{
+        f"publish-{step}": f"/publish/mdl_{NOBODYS}/{step}"
+        for step in ("basics", "endpoint", "test", "price", "review")
+    },
     "member": f"/settings/members/mbr_{NOBODYS}",
     "member-remove": f"/settings/members/mbr_{NOBODYS}/remove",
     "invitation-change": f"/settings/invitations/ivt_{NOBODYS}",

@@ -164,6 +164,7 @@ def with_theme(visitors: Visitors) -> Prepared:
     return Visitor(visitors.stack.url, cookies={"theme": "dark"}), "/models"
 
 
+STEPS = ("basics", "endpoint", "test", "price", "review")
 GUESS = (("input.text", "Wo ist der Bahnhof, bitte?"),)
 MODELS = ("sentiment", "language-id", "embed", "aurora-70b", "lumen-image", "clarion", "cantor-voice")
 STATES = (
@@ -249,6 +250,13 @@ STATES = (
     Sight("account of an owner to close", "owner", "/settings/delete"),
     Sight("account to close refused", "consumer", "/settings/delete", 422, (("email", "other@example.org"),)),
     Sight("account to open again", path=closed_account),
+    *(Sight(f"publishing {step}", "developer", "/publish/{mdl}/" + step) for step in STEPS),
+    Sight("publishing refused by a form", "developer", "/publish/new", 422, (("name", ""), ("version", "one"))),
+    Sight("my models", "developer", "/publish"),
+    Sight("my models without any", "newcomer", "/publish"),
+    Sight("deployment", "consumer", "/deployments/{dep}"),
+    Sight("form for a new deployment", "consumer", "/deployments?new"),
+    Sight("no deployments yet", "newcomer", "/deployments"),
     Sight("playground after a run", "consumer", "/models/demo/language-id/playground", fields=GUESS),
     Sight("playground refused", "consumer", "/models/demo/eliza/playground", 422, (("input.max_tokens", "999999"),)),
     Sight("key rotated", path=rotated, fields=(("overlap_seconds", "86400"),)),

@@ -281,6 +281,13 @@ class Visitors:
             find(role)
         return self.objects[role, kind]
 
+    def _find_mdl(self, role: str) -> None:
+        """A draft of the developer's, whose endpoint nobody answers at."""
+        make_check(self)
+
+    def _find_dep(self, role: str) -> None:
+        make_deployment(self)
+
     def _find_key(self, role: str) -> None:
         """A key, and a call that was made with it."""
         visitor = self.get(role)
@@ -371,8 +378,9 @@ def make_deployment(visitors: Visitors) -> None:
     login = api.post("/api/auth/login", {"email": visitor.email, "password": visitor.password})
     person = client.Client(visitors.stack.url, login.json["access"])
     model = api.get("/api/models/demo:eliza").json["id"]
-    made = person.post("/api/deployments", {"name": f"support-{visitors.unique}", "model_id": model})
+    made = person.post("/api/deployments", {"name": f"support-{visitors.count()}-{visitors.unique}", "model_id": model})
     assert made.status == 201, made
+    visitors.objects["consumer", "dep"] = made.json["id"]
 
 
 def make_check(visitors: Visitors) -> None:
@@ -387,6 +395,7 @@ def make_check(visitors: Visitors) -> None:
     endpoint = {"url": "https://models.example.org/v1", "protocol": "json"}
     assert person.put(f"/api/models/{model}/endpoint", endpoint).status == 200
     assert person.post(f"/api/models/{model}/check", {}).status == 202
+    visitors.objects["developer", "mdl"] = model
 
 
 def make_prediction(visitors: Visitors) -> None:
