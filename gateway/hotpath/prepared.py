@@ -25,7 +25,12 @@ class Prepared:
 
     def __init__(self, connection: psycopg.AsyncConnection) -> None:
         self._connection = connection
-        self._pgconn = connection.pgconn
+        self._pgconn, self._socket = connection.pgconn, connection.pgconn.socket
+        self._loop = asyncio.get_running_loop()
+        self._results: list[PGresult] = []
+        self._arrived: asyncio.Future[None] | None = None  # while something is asked
+        self._listens = False
+        self._listen()  # once, and not for each run: that takes longer than reading
 
     @classmethod
     async def connect(cls, conninfo: str, statement: str, *, options: str) -> Prepared:
@@ -51,57 +56,72 @@ class Prepared:
 
     async def query(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The rows of any other statement."""
-        return await (await self._connection.execute(statement, parameters)).fetchall()
+        self._listen(False)  # the driver does, for this one
+        try:
+            return await (await self._connection.execute(statement, parameters)).fetchall()
+        finally:
+            self._listen(not self.closed)
 
     async def close(self) -> None:
+        self._listen(False)
         await self._connection.close()
+
+    def _listen(self, yes: bool = True) -> None:
+        if yes and not self._listens:
+            self._loop.add_reader(self._socket, self._read)
+        elif self._listens and not yes:  # once: the number may be another socket's after the end of ours
+            self._loop.remove_reader(self._socket)
+        self._listens = yes
 
     async def _result(self) -> PGresult:
         """Of what was just sent."""
-        pgconn, loop = self._pgconn, asyncio.get_running_loop()
-        socket, results = pgconn.socket, list[PGresult]()
-        arrived: asyncio.Future[None] = loop.create_future()
-
-        def end(error: Exception | None) -> None:
-            if arrived.done():
-                return
-            if error is None:
-                arrived.set_result(None)
-            else:
-                arrived.set_exception(error)
-
-        def read() -> None:
-            try:
-                pgconn.consume_input()
-                while not pgconn.is_busy():
-                    result = pgconn.get_result()
-                    if result is None:
-                        end(None)
-                        return
-                    results.append(result)
-            except psycopg.Error as error:
-                end(error)
-
-        def write() -> None:
-            try:
-                if not pgconn.flush():
-                    loop.remove_writer(socket)
-            except psycopg.Error as error:
-                end(error)
-
-        loop.add_reader(socket, read)
+        self._results.clear()
+        arrived = self._arrived = self._loop.create_future()
+        is_long = False
         try:
-            if pgconn.flush():
-                loop.add_writer(socket, write)  # more than the socket takes at once
+            is_long = bool(self._pgconn.flush())
+            if is_long:
+                self._loop.add_writer(self._socket, self._write)  # more than the socket takes at once
             await arrived
         except asyncio.CancelledError:  # nobody waits any more: it is better not done
             with contextlib.suppress(psycopg.Error):
                 await self._connection.cancel_safe(timeout=CANCEL_SECONDS)
             raise
         finally:
-            loop.remove_reader(socket)
-            loop.remove_writer(socket)
-        (*_, result) = results
+            self._arrived = None
+            if is_long:
+                self._loop.remove_writer(self._socket)
+        result = self._results[-1]
         if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
             raise psycopg.errors.error_from_result(result)
         return result
+
+    def _read(self) -> None:
+        pgconn = self._pgconn
+        try:
+            pgconn.consume_input()
+            while self._arrived is not None and not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    self._end(None)
+                    return
+                self._results.append(result)
+        except psycopg.Error as error:  # also while nothing is asked, when the server hangs up
+            self._listen(False)
+            self._end(error)
+
+    def _write(self) -> None:
+        try:
+            if not self._pgconn.flush():
+                self._loop.remove_writer(self._socket)
+        except psycopg.Error as error:
+            self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        arrived, self._arrived = self._arrived, None
+        if arrived is None or arrived.done():
+            return
+        if error is None:
+            arrived.set_result(None)
+        else:
+            arrived.set_exception(error)
