@@ -74,8 +74,8 @@ SABOTAGES = (
     Sabotage(
         "keys under the newest pepper alone",
         "apikeys/services/digests.py",
-        "return [digest for _, digest in reversed(_chain(secret.encode(), _peppers()))]",
-        "return [digest for _, digest in reversed(_chain(secret.encode(), _peppers()[-1:]))]",
+        "return tuple(digest for _, digest in reversed(_chain(secret.encode(), _peppers())))",
+        "return tuple(digest for _, digest in reversed(_chain(secret.encode(), _peppers()[-1:])))",
     ),
 )
 

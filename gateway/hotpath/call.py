@@ -181,7 +181,8 @@ class Gateway:
         if isinstance(name, tuple):
             listing = await self.snapshots.pinned_listing(name)
         else:
-            listing = await self.snapshots.listing(name)
+            listings = self.snapshots.listing
+            listing = listings.get(name) or await listings(name)
         if listing is None or not (listing.is_visible_to(caller.organization_id) or listing.id == ECHO_ID):
             raise errors.ModelNotFound()
         if caller.allowed_models and listing.id not in caller.allowed_models:
