@@ -1,4 +1,4 @@
-"""`python -m bench gateway | streaming | growth | memory | peers`. See README.md."""
+"""`python -m bench gateway | streaming | growth | memory | catalogue | peers`. See README.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import gateway, growth, memory, streaming
+from bench import catalogue, gateway, growth, memory, streaming
 from bench.install import find_all
 from bench.report import put_into
 from config.processes import Failure
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], str]] = {
     "streaming": streaming.run,
     "growth": growth.run,
     "memory": memory.run,
+    "catalogue": catalogue.run,
     "peers": _list_peers,
 }
 
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("--stored", type=int, default=1_000_000, help="growth: the most stored calls (1,000,000)")
     parser.add_argument("--calls", type=int, default=200_000, help="memory: so many calls (200,000)")
     parser.add_argument("--aborted", type=int, default=1_000, help="memory: so many streams are left (1,000)")
+    parser.add_argument("--models", type=int, default=200_000, help="catalogue: so many (200,000)")
     parser.add_argument("--page", type=Path, help="put what was found into this page too, such as docs/benchmarks.md")
     options = parser.parse_args()
     try:
