@@ -30,6 +30,7 @@ from marketplace.forms import BasicsForm, PriceForm
 from marketplace.models import AIModel, Category, Price
 from marketplace.search import Query, engine
 from marketplace.serializers import ExploreQuery, query_of
+from marketplace.services.differences import changes_between
 from marketplace.services.quality import checklist
 
 PAGE_SIZE = 24
@@ -128,13 +129,26 @@ def model_versions(request: HttpRequest, publisher: str, slug: str) -> HttpRespo
     ai_model = _find_model(request, publisher, slug)
     actor = actor_of(request)
     versions = ai_model.versions.visible_to(actor.organization, sees_all=actor.may(services.SEE_ALL))
+    given = request.GET.copy()
+    compared = given.pop("compare", [""])[-1]
     page = paginate(
         versions.defer("input_schema", "output_schema"),
         order=["-id"],
         limit=PAGE_SIZE,
-        cursor=read_query(PageQuery, request.GET).get("cursor"),
+        cursor=read_query(PageQuery, given).get("cursor"),
     )
-    return render(request, "marketplace/versions.html", {"ai_model": ai_model, "page": page})
+    context = {"ai_model": ai_model, "page": page, "comparison": _comparison(versions, compared)}
+    return render(request, "marketplace/versions.html", context)
+
+
+def _comparison(versions: Any, number: str) -> dict[str, Any] | None:
+    """A version beside the one before it; None unless both are there to be seen."""
+    new = versions.filter(version=number).first() if number else None
+    old = None if new is None else versions.filter(pk__lt=new.pk).order_by("-pk").first()
+    if new is None or old is None:
+        return None
+    changes = changes_between(old, new)
+    return {"old": old, "new": new, "changes": changes, "breaking": sum(change.is_breaking for change in changes)}
 
 
 def _find_model(request: HttpRequest, publisher: str, slug: str) -> AIModel:

@@ -385,3 +385,20 @@ def test_measured_long_ago_is_said(aurora):
     found = measure(aurora)
     Measurement.objects.filter(pk=found.pk).update(measured_at=clock.now() - timedelta(minutes=7))
     assert "Measured 7 minutes ago" in words_of(html_of(Client().get("/models/acme/aurora"))).replace("\xa0", " ")
+
+
+@pytest.mark.django_db
+def test_versions_are_compared_field_by_field(client):
+    ai_model = make_model(status="published")
+    wider = {"type": "object", "required": ["text", "tone"], "properties": {"text": {}, "tone": {"type": "string"}}}
+    services.add_version(ai_model=ai_model, version="2.0.0", api_spec={"input": wider, "output": LABEL_OUT})
+    address = f"/models/{ai_model.publisher.slug}/{ai_model.slug}/versions"
+    shown = client.get(address).content.decode()
+    assert 'href="?compare=2.0.0#changes"' in shown
+    assert "compare=1.0.0" not in shown, "there is none before it"
+    compared = client.get(address, {"compare": "2.0.0"}).content.decode()
+    assert "From 1.0.0 to 2.0.0" in compared
+    assert "1 breaking change<" in compared
+    assert "/tone" in compared
+    for number in ("1.0.0", "9.9.9", "x"):
+        assert "changes-title" not in client.get(address, {"compare": number}).content.decode()
