@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchRank
+from django.core.cache import cache
 from django.db import connection
 from django.db.models import Case, F, FloatField, Func, Q, Value, When
 from django.db.models.functions import Ln
@@ -15,12 +17,15 @@ from django.db.models.functions import Ln
 from common.pagination import page_before, paginate
 from marketplace.models import AIModel
 from marketplace.querysets import PUBLIC_STATUSES, AIModelQuerySet
-from marketplace.search import MAX_TOTAL, Found, Query, words
+from marketplace.search import MAX_TOTAL, Band, Count, Facet, Found, Query, words
 from marketplace.search.facets import count_facets
 from marketplace.search.filters import BROWSE, ORDERS, matching
 
 WEIGHTS = [0.1, 0.2, 0.4, 1.0]  # D description, C capabilities, B publisher and task, A name
 MAX_RANKED = 1_000  # where more fit, the most wanted of them are ranked: reading each text takes its time
+MAX_COUNTED = 10_000
+LARGE = 10_000  # models, from which on the counts of all of them are kept for a minute
+FACETS_SECONDS = 60
 MIN_CORRECTED = 3  # a word of fewer letters is like too many others
 MAX_CANDIDATES = 60
 
@@ -62,7 +67,7 @@ class PostgresSearch:
             next_cursor=page["next_cursor"],
             corrected=text.corrected,
             partly=bool(text.terms),
-            facets=count_facets(query, by_text(AIModel.objects.published(), text)) if facets else {},
+            facets=facets_of(query, text) if facets else {},
             total=fitting.order_by()[: MAX_TOTAL + 1].count() if total else None,
             before=before,
             previous_cursor=previous,
@@ -174,6 +179,32 @@ def correct(asked: list[str]) -> list[str]:
     return [meant.get(word, word) for word in asked]
 
 
+def facets_of(query: Query, text: Text) -> dict[Facet | Band, list[Count]]:
+    """The counts of the filters: as they are now, or as they were a minute ago where more than MAX_RANKED fit or could.
+
+    Of so many that have the words, the most wanted MAX_COUNTED are counted.
+    """
+    models = by_text(AIModel.objects.published(), text)
+    if text.hits > MAX_RANKED:
+        models = AIModel.objects.filter(pk__in=models.order_by(*BROWSE).values("id")[:MAX_COUNTED])
+    elif query.words or not is_large():
+        return count_facets(query, models)
+    asked = replace(query, sort="relevance", own_slug="")
+    key = f"facets:{hashlib.blake2b(repr(asked).encode(), digest_size=16).hexdigest()}"
+    found: dict[Facet | Band, list[Count]] | None = cache.get(key)
+    if found is None:
+        found = count_facets(query, models)
+        cache.set(key, found, FACETS_SECONDS)
+    return found
+
+
+def is_large() -> bool:
+    """Whether counting the whole catalogue takes its time, by what the last ANALYZE saw."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = 'marketplace_aimodel'::regclass")
+        return bool(cursor.fetchone()[0] > LARGE)
+
+
 # --- Order ------------------------------------------------------------------------------------------------------------
 
 
@@ -198,7 +229,7 @@ def ordered(models: AIModelQuerySet, query: Query, text: Text) -> AIModelQuerySe
     if text.hits > MAX_RANKED:
         most_wanted = models.order_by(*BROWSE).values("id")[:MAX_RANKED]
         named = models.filter(slug=text.slug).order_by("id").values("id")[:MAX_RANKED]
-        models = AIModel.objects.filter(Q(pk__in=most_wanted) | Q(pk__in=named))
+        models = AIModel.objects.filter(pk__in=most_wanted.union(named))
     return models.annotate(relevance=relevance(text))
 
 

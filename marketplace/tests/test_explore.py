@@ -269,3 +269,26 @@ def test_who_lists_nothing_is_seen_by_its_own_people_alone():
         assert answer.status_code == status
     browser.force_login(User.objects.get(email="own@example.org"))
     assert "Nothing is listed yet" in browser.get("/publishers/quiet").content.decode()
+
+
+def test_bands_narrow_and_say_how_many_are_left(acme):
+    AIModel.objects.filter(slug="aurora").update(latency_order=320, rating_sum=9, rating_count=2)
+    html = get("/models")
+    assert 'href="/models?price_max=0">Free <span class="n">2</span></a>' in html
+    assert 'href="/models?price_max=1">$1.00 <span class="n">3</span></a>' in html
+    assert re.search(
+        r'id="latency-500" name="latency_max" value="500"><span>Up to 500 ms</span><span class="n">1<', html
+    )
+    assert re.search(r'id="rating-45" name="min_rating" value="4.5"><span>4.5 or better</span><span class="n">1<', html)
+    html = get("/models?latency_max=500")
+    assert names(html) == ["Aurora"]
+    assert "/models" in chips(html)
+    assert names(get("/models?latency_max=200")) == []
+    get("/models?latency_max=soon", 400)
+
+
+def test_what_fits_in_part_is_said(acme):
+    make_model(name="Zephyr", description="Whispers.", publisher=acme, status="published")
+    html = get("/models?q=zephyr+kind")
+    assert "Nothing has all of “zephyr kind”. These have some of it." in html
+    assert names(html)[0] == "Zephyr"

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -295,6 +296,21 @@ def test_no_more_than_the_most_wanted_are_ranked(monkeypatch, catalogue):
     assert engine().find(Query(text="chat"), limit=10, total=True).total == 2
     AIModel.objects.filter(slug="sentiment").update(demand=9_000)
     assert slugs("sentiment") == ["sentiment"], "its name is what was typed"
+
+
+def test_the_counts_of_many_are_kept_for_a_minute_each_question_for_itself(monkeypatch, catalogue):
+    def chats(**filters):
+        facets = engine().find(Query(**filters), limit=10, facets=True).facets
+        return {count.value: count.count for count in facets["category"]}.get("chat", 0)
+
+    monkeypatch.setattr(postgres, "LARGE", -2)
+    monkeypatch.setattr(postgres, "MAX_RANKED", 0)
+    assert (chats(), chats(text="sentiment"), chats(pricing="free")) == (2, 1, 0)
+    AIModel.objects.filter(slug="aurora-70b").update(status="suspended")
+    assert (chats(), chats(text="sentiment"), chats(pricing="free")) == (2, 1, 0)
+    assert chats(sort="price") == 2, "no order changes what there is"
+    cache.clear()
+    assert (chats(), chats(text="sentiment")) == (1, 0)
 
 
 def test_a_price_that_comes_into_force_by_itself_is_swept(catalogue):
