@@ -26,6 +26,7 @@ JOBS: tuple[Job, ...] = (
     Job("gateway.create_partitions", timedelta(hours=1), "days ahead: without a partition no call is taken"),
     Job("gateway.measure_models", timedelta(minutes=10), "reads 30 days of calls; figures move slowly"),
     Job("gateway.schedule_checks", timedelta(minutes=10), "each endpoint once a day, and an hour after it failed"),
+    Job("gateway.warn_deployers", timedelta(minutes=10), "who relies on a deprecated model needs the time there is"),
     Job("gateway.run_checks", timedelta(seconds=15), "a publisher watches; a lost wake-up costs seconds"),
     Job("observability.export_audit_head", timedelta(minutes=1), "events after the last kept head could be cut unseen"),
     Job(

@@ -40,6 +40,11 @@ def run_checks() -> int:
     return services.run_checks()
 
 
+@shared_task(name="gateway.warn_deployers")
+def warn_deployers() -> int:
+    return services.warn_deployers()
+
+
 @shared_task(name="gateway.schedule_checks")
 def schedule_checks() -> int:
     return services.schedule_checks()

@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
 from django.contrib.admin.utils import flatten_fieldsets
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from common.problems import Problem
 from common.staff import ReadOnlyAdmin, ReadOnlyInline, id_column, money_column
@@ -52,8 +54,15 @@ class PriceInline(ReadOnlyInline):
     ordering = ("-effective_from",)
 
 
+class NoteForm(ActionForm):
+    """Beside the choice of an action: what the publisher is told of a rejection."""
+
+    note = forms.CharField(label=_("note to the publisher"), max_length=2_000, required=False)
+
+
 @admin.register(AIModel)
 class AIModelAdmin(ReadOnlyAdmin):
+    action_form = NoteForm
     typed_ids = {"mdl": "pk", "org": "publisher"}
     list_display = ("name", "address", "category", "status", "is_callable", "current_version", "published_at")
     list_filter = ("status", "is_callable", "category", "is_demo")
@@ -65,6 +74,7 @@ class AIModelAdmin(ReadOnlyAdmin):
     fieldsets = (
         (None, {"fields": (id_column("mdl"), "name", "slug", "publisher", "category", "capabilities", "license")}),
         (_("State"), {"fields": ("status", "is_callable", "test_enabled", "is_demo", "current_version")}),
+        (_("Review"), {"fields": ("changes", "review_note", "checked_at", "check_passed", "degraded_at", "sunset_on")}),
         (_("Words"), {"fields": ("description", "context_tokens")}),
         (_("Figures"), {"fields": ("popularity", "deployment_count", "rating_count", "rating_sum")}),
         (_("When"), {"fields": ("published_at", "created_at", "updated_at")}),
@@ -76,6 +86,17 @@ class AIModelAdmin(ReadOnlyAdmin):
     @admin.display(description=_("slug"), ordering="slug")
     def address(self, ai_model: AIModel) -> str:
         return _address(ai_model)
+
+    @admin.display(description=_("changed since the last look"))
+    def changes(self, ai_model: AIModel) -> SafeString | str:
+        """What is new to whoever decides; of a listing that nobody looked at yet, that."""
+        if not ai_model.reviewed:
+            return gettext("Nobody has looked at it yet.")
+        was, now = ai_model.reviewed, json.loads(json.dumps(services.looked_at(ai_model)))
+        names = [name for name in now if now[name] != was.get(name)]
+        rows = ((name, _as_text(was.get(name)), _as_text(now[name])) for name in names)
+        template = '<p><b>{}</b></p><del><pre tabindex="0">{}</pre></del><ins><pre tabindex="0">{}</pre></ins>'
+        return format_html_join("", template, rows) or gettext("Nothing.")
 
     def get_view_on_site_url(self, obj: AIModel | None = None) -> str | None:
         return None if obj is None or not obj.is_public else f"/models/{self.address(obj)}"
@@ -89,7 +110,8 @@ class AIModelAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Reject: in review"), permissions=["moderate"])
     def reject(self, request: HttpRequest, queryset: QuerySet[AIModel]) -> None:
-        self._take(request, queryset, lambda ai_model: services.reject(ai_model=ai_model))
+        note = request.POST.get("note", "").strip()
+        self._take(request, queryset, lambda ai_model: services.reject(ai_model=ai_model, note=note))
 
     @admin.action(description=_("Deprecate: calls go on"), permissions=["moderate"])
     def deprecate(self, request: HttpRequest, queryset: QuerySet[AIModel]) -> None:
@@ -177,6 +199,10 @@ class PriceAdmin(ReadOnlyAdmin):
 
 def _address(ai_model: AIModel) -> str:
     return f"{ai_model.publisher.slug}/{ai_model.slug}"
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _source(schema: Any) -> SafeString:

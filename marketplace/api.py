@@ -26,6 +26,7 @@ from marketplace.serializers import (
     AIModelIn,
     AIModelOut,
     AIModelsOut,
+    DeprecationIn,
     SearchQuery,
     VersionIn,
     VersionOut,
@@ -173,12 +174,11 @@ class Publication(OneModel):
 class Deprecation(OneModel):
     problems = (WrongStatus,)
 
-    @extend_schema(operation_id="deprecate_model", parameters=[REF], request=None, responses=AIModelOut)
+    @extend_schema(operation_id="deprecate_model", parameters=[REF], request=DeprecationIn, responses=AIModelOut)
     def post(self, request: Request, ref: str) -> Response:
-        """Tell callers to look for another model. Calls go on."""
+        """Tell callers to look for another model, and by mail whoever deployed it. Calls go on."""
         ai_model = self.find_own(ref)
-        self.read(Nothing)
-        return Response(model_out(services.deprecate(ai_model=ai_model)))
+        return Response(model_out(services.deprecate(ai_model=ai_model, **self.read(DeprecationIn))))
 
 
 def _shown(ai_model: AIModel) -> dict[str, Any]:

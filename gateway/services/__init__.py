@@ -15,6 +15,7 @@ from gateway.services.measurements import measure_models
 from gateway.services.orphans import settle_orphans
 from gateway.services.prediction_content import count_retired_predictions, reseal_predictions
 from gateway.services.predictions import prune_predictions, sweep_predictions
+from gateway.services.warnings import warn_deployers
 
 __all__ = [
     "ask_check",
@@ -40,4 +41,5 @@ __all__ = [
     "signing_key_of",
     "spend_limits_of",
     "sweep_predictions",
+    "warn_deployers",
 ]

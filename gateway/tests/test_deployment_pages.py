@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Membership
 from accounts.tests.factories import make_user
+from common import clock
 from common.money import NANO
 from gateway import services
 from gateway.models import Deployment
 from marketplace import services as marketplace
 from marketplace.tests.factories import LABEL_OUT, TEXT_IN, make_model
+from notifications.models import Message
 
 pytestmark = pytest.mark.django_db
 
@@ -100,3 +104,17 @@ def test_who_may_look_and_who_may_change(client, person):
     for path, sent in ((page, {"act": "delete"}), (page, {"name": "x"}), (everybodys, {"name": "x"})):
         assert of_reader.post(path, sent).status_code == 403
     assert Deployment.objects.live().get() == made
+
+
+def test_who_deployed_a_model_hears_once_that_it_is_deprecated(person):
+    going, staying = make_model(status="published"), make_model(status="published")
+    for name, ai_model, fallback in (("one", going, None), ("two", staying, going.pk)):
+        organization = make_user().personal_organization if fallback else person.personal_organization
+        services.create_deployment(organization=organization, name=name, ai_model_id=ai_model.pk, fallback_id=fallback)
+    day = (clock.now() + timedelta(days=30)).date()
+    marketplace.deprecate(ai_model=going, sunset_on=day)
+    assert services.warn_deployers() == 1
+    assert services.warn_deployers() == 1
+    told = Message.objects.filter(kind="marketplace.deprecated")
+    assert told.count() == 2
+    assert person.email in told.values_list("to_address", flat=True)

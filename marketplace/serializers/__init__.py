@@ -8,12 +8,13 @@ from marketplace.serializers.answers import (
     model_out,
     version_out,
 )
-from marketplace.serializers.requests import AIModelIn, ExploreQuery, SearchQuery, VersionIn, query_of
+from marketplace.serializers.requests import AIModelIn, DeprecationIn, ExploreQuery, SearchQuery, VersionIn, query_of
 
 __all__ = [
     "AIModelIn",
     "AIModelOut",
     "AIModelsOut",
+    "DeprecationIn",
     "ExploreQuery",
     "SearchQuery",
     "VersionIn",

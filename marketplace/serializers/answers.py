@@ -85,6 +85,8 @@ def model_out(ai_model: AIModel) -> dict[str, Any]:
         "stats": stats_out(ai_model),
         "publisher": {"id": encode("org", publisher.id), "slug": publisher.slug, "name": publisher.name},
         "status": ai_model.status,
+        "sunset_on": None if ai_model.sunset_on is None else ai_model.sunset_on.isoformat(),
+        "degraded": ai_model.degraded_at is not None,
         "callable": ai_model.is_callable,
         "test_enabled": ai_model.test_enabled,
         "created_at": instant(ai_model.created_at),
@@ -183,6 +185,8 @@ class AIModelOut(Serializer):
     stats = StatsOut()
     publisher = PublisherOut()
     status = serializers.ChoiceField(choices=AIModel.Status.choices)
+    sunset_on = serializers.DateField(allow_null=True, help_text="Of a deprecated one: the day it may be gone.")
+    degraded = BooleanField(help_text="Its endpoint failed the contract check twice in a row.")
     callable = BooleanField()
     test_enabled = BooleanField()
     created_at = DateTimeField()

@@ -160,6 +160,12 @@ class VersionIn(Serializer):
     changelog = CharField(max_length=5_000, required=False, allow_blank=True, default="")
 
 
+class DeprecationIn(Serializer):
+    sunset_on = serializers.DateField(
+        required=False, allow_null=True, default=None, help_text="The day (UTC) from which the model may be gone."
+    )
+
+
 class PriceLimitField(CharField):
     """Nano-units of a decimal in a query."""
 

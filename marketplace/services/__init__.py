@@ -13,6 +13,7 @@ from marketplace.services.listings import (
     deprecate,
     find_model,
     find_publisher,
+    looked_at,
     publish,
     record_callable,
     reject,
@@ -21,6 +22,7 @@ from marketplace.services.listings import (
     suspend,
     update_model,
 )
+from marketplace.services.mails import tell
 from marketplace.services.measurements import (
     Measured,
     Tally,
@@ -52,6 +54,7 @@ __all__ = [
     "find_model",
     "find_publisher",
     "forget_check",
+    "looked_at",
     "publish",
     "rebuild_index",
     "record_callable",
@@ -61,6 +64,7 @@ __all__ = [
     "set_price",
     "submit",
     "suspend",
+    "tell",
     "terms_of",
     "sweep_index",
     "typical_cost",

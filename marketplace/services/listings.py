@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, date
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef, Q
+from django.urls import reverse
 
 from accounts.models import Organization
 from common import clock
@@ -19,11 +21,13 @@ from common.clock import ClockNow
 from common.problems import FieldError, NotFound, RoleRequired, ValidationFailed
 from marketplace.errors import NotReadyToPublish, NotYourModel, VersionNotHigher, WrongStatus
 from marketplace.models import AIModel, ModelVersion
-from marketplace.services.pricing import Terms, set_price
+from marketplace.services.mails import tell_publisher
+from marketplace.services.pricing import Terms, set_price, terms_of
 from marketplace.services.schemas import UnfitSchema, check_schema
 from observability.services import changes, record
 
 MAX_SLUG_LENGTH = 60
+MAX_NOTE = 2_000  # letters of what the staff say
 SLUG_TRIES = 5
 
 Status = AIModel.Status
@@ -228,13 +232,33 @@ def publish(*, ai_model: AIModel, by_staff: bool) -> AIModel:
     _check_ready(ai_model)
     at = clock.now()
     ai_model.versions.filter(current_of=ai_model, published_at=None).update(published_at=at)
-    return _move(ai_model, allowed, Status.PUBLISHED, "published", published_at=ai_model.published_at or at)
+    was = ai_model.status
+    values = {"published_at": ai_model.published_at or at, "reviewed": looked_at(ai_model), "review_note": ""}
+    published = _move(ai_model, allowed, Status.PUBLISHED, "published", **values)
+    if was == Status.IN_REVIEW:
+        tell_publisher(ai_model=published, kind="published", once=at.isoformat())
+    return published
 
 
 @transaction.atomic
-def reject(*, ai_model: AIModel) -> AIModel:
-    """Send a model in review back to its publisher. Raises WrongStatus."""
-    return _move(ai_model, (Status.IN_REVIEW,), Status.REJECTED, "rejected")
+def reject(*, ai_model: AIModel, note: str = "") -> AIModel:
+    """Send a model in review back to its publisher, who is told the note by mail. Raises WrongStatus."""
+    ai_model = _lock(ai_model)
+    values = {"review_note": note[:MAX_NOTE], "reviewed": looked_at(ai_model)}
+    rejected = _move(ai_model, (Status.IN_REVIEW,), Status.REJECTED, "rejected", **values)
+    edit_url = f"{settings.SITE_URL}{reverse('publish-basics', args=[rejected.pk])}"
+    once = clock.now().isoformat()
+    tell_publisher(ai_model=rejected, kind="rejected", once=once, note=values["review_note"], edit_url=edit_url)
+    return rejected
+
+
+def looked_at(ai_model: AIModel) -> dict[str, Any]:
+    """What of a listing the staff decide on, to be compared with when it comes again."""
+    version, price = ai_model.current_version, ai_model.prices.in_force().first()
+    facts = {name: value for name, value in _facts(ai_model).items() if name != "status"}
+    if version is not None:
+        facts |= {"input": version.input_schema, "output": version.output_schema}
+    return facts | {"price": asdict(terms_of(price)) if price is not None else None}
 
 
 @transaction.atomic

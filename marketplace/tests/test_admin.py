@@ -4,9 +4,12 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from accounts.models import User
+from accounts.models import Membership, User
+from accounts.tests.factories import make_user
+from marketplace import services
 from marketplace.models import AIModel
-from marketplace.tests.factories import make_model
+from marketplace.tests.factories import LABEL_OUT, TEXT_IN, make_model
+from notifications.models import Message
 
 pytestmark = pytest.mark.django_db
 
@@ -53,6 +56,44 @@ def test_the_steps_go_through_the_services(staff):
     take(staff, "archive", waiting)
     waiting.refresh_from_db()
     assert waiting.status == "archived"
+
+
+def test_what_changed_since_the_last_look_is_shown_and_the_publisher_hears_why(staff):
+    waiting, owner = make_model(status="in_review"), make_user()
+    Membership.objects.create(organization=waiting.publisher, user=owner, role=Membership.Role.OWNER)
+    page = f"/admin/marketplace/aimodel/{waiting.pk}/change/"
+    assert "Nobody has looked at it yet." in staff.get(page).content.decode()
+    body = {"action": "reject", "_selected_action": [str(waiting.pk)], "note": "Say what <b>it</b> costs."}
+    staff.post("/admin/marketplace/aimodel/", body)
+    waiting.refresh_from_db()
+    assert (waiting.status, waiting.review_note) == ("rejected", "Say what <b>it</b> costs.")
+    assert Message.objects.get().kind == "marketplace.rejected"
+    assert "Nothing." in staff.get(page).content.decode()
+    spec = {"input": TEXT_IN, "output": {**LABEL_OUT, "title": "Mood"}}
+    services.update_model(
+        ai_model=waiting,
+        name="Sentiment",
+        description="A cent a call.",
+        version="1.0.0",
+        category="text-classification",
+        api_spec=spec,
+        pricing=services.Terms(type="paid", per_call_nano=10_000_000),
+    )
+    services.submit(ai_model=waiting)
+    html = staff.get(page).content.decode()
+    changed = html[html.index("field-changes") : html.index("field-review_note")]
+    for words in (
+        "description",
+        "A cent a call.",
+        "Says whether a text is kind.",
+        "price",
+        "output",
+        "&quot;Mood&quot;",
+    ):
+        assert words in changed
+    assert "category" not in changed
+    take(staff, "publish", waiting)
+    assert set(Message.objects.values_list("kind", flat=True)) == {"marketplace.rejected", "marketplace.published"}
 
 
 def test_staff_without_the_right_only_look(staff):

@@ -33,6 +33,7 @@ DRAFT = {
 MODEL_FIELDS = {
     *("id", "slug", "name", "description", "version", "category", "capabilities", "api_spec", "pricing", "stats"),
     *("publisher", "status", "callable", "test_enabled", "created_at", "updated_at", "license", "context_tokens"),
+    *("sunset_on", "degraded"),
 }
 
 
@@ -286,7 +287,9 @@ def test_the_way_to_publication(grace, staff):
     assert published.status_code == 200, published.content
     assert published.json()["status"] == "published"
     assert Client().get(path).status_code == 200
-    assert grace.post(f"{path}/deprecate").json()["status"] == "deprecated"
+    assert grace.post(f"{path}/deprecate", {"sunset_on": "2020-01-01"}).status_code == 422
+    gone = grace.post(f"{path}/deprecate", {"sunset_on": "2099-01-01"}).json()
+    assert (gone["status"], gone["sunset_on"]) == ("deprecated", "2099-01-01")
     assert grace.delete(path).status_code == 204
     assert Client().get(path).status_code == 404
     assert grace.get(path).json()["status"] == "archived"
