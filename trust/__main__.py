@@ -9,15 +9,16 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from config.processes import Failure
-from trust.ground import BUILD, Ground
+from trust.ground import BUILD, JOIN, Ground
 from trust.harness import Context, Result, progress_file, run_invariant
-from trust.registry import BY_ID, INVARIANTS, Invariant
+from trust.registry import BY_ID, INVARIANTS, LONGEST, Invariant
 from trust.sabotage import sabotage
 
 HELD, VIOLATED, NOT_RUN = 0, 1, 2
+Found = list[tuple[str, Result | None]]  # None: it could not be tried, and why stands on stderr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,31 +102,26 @@ def _run_one(invariant: Invariant, options: argparse.Namespace) -> int:
 
 
 def _run_all(options: argparse.Namespace) -> int:
-    """All that is built, in one start of the servers; without what compares durations, which wants a quiet machine."""
-    began, results, broken = time.monotonic(), [], []
+    """All that is built; in the fast lane one on each core, and without what compares durations, which wants a quiet
+    machine."""
+    began = time.monotonic()
     if options.trials == "fast":
         options.timing = False
     invariants = _built(options.ids)
     left_out = [invariant.id for invariant in invariants if _lacks(invariant)]
-    if left_out == [invariant.id for invariant in invariants]:
+    chosen = [invariant for invariant in invariants if invariant.id not in left_out]
+    if not chosen:
         return NOT_RUN if "CI" in os.environ else HELD
-    with Ground() as ground:
-        for invariant in invariants:
-            if invariant.id in left_out:
-                continue
-            try:
-                result = run_invariant(_context(invariant, ground, options))
-            except Exception:
-                traceback.print_exc()
-                broken.append(invariant.id)
-                continue
-            results.append(result)
-            _tell(result, options)
+    is_together = options.trials == "fast" and JOIN not in os.environ  # joined servers are there for one
+    found = _at_once(chosen, options) if is_together else _in_turn(chosen, options)
+    results = [result for _id, result in found if result is not None]
     violated = [result.id for result in results if result.violations]
+    broken = sorted(id for id, result in found if result is None)
+    _tabulate(found)
     summary = {
         "id": "all",
         "held": len(results) - len(violated),
-        "violated": violated,
+        "violated": sorted(violated),
         "not_run": broken,
         "left_out": left_out,
         "seconds": round(time.monotonic() - began, 1),
@@ -134,6 +130,47 @@ def _run_all(options: argparse.Namespace) -> int:
     if broken or (left_out and "CI" in os.environ):
         return NOT_RUN
     return VIOLATED if violated else HELD
+
+
+def _at_once(invariants: Sequence[Invariant], options: argparse.Namespace) -> Found:
+    """One on each core, the longest first, on servers of their own; then those that want the machine for themselves."""
+    from trust.parallel import WORKERS, fork_out
+
+    ranks = {id: rank for rank, id in enumerate(LONGEST)}
+    noisy = sorted((one for one in invariants if not one.quiet), key=lambda one: ranks.get(one.id, len(ranks)))
+    quiet = [one for one in invariants if one.quiet]
+    found: Found = []
+    if noisy:
+        workers = min(WORKERS, len(noisy))
+        for part in fork_out(
+            len(noisy), lambda share: _in_turn((noisy[number] for number in share), options), workers=workers
+        ):
+            found += part
+    return found + (_in_turn(quiet, options) if quiet else [])
+
+
+def _in_turn(invariants: Iterable[Invariant], options: argparse.Namespace) -> Found:
+    """One after the other, in one start of the servers."""
+    found: Found = []
+    with Ground() as ground:
+        for invariant in invariants:
+            try:
+                result = run_invariant(_context(invariant, ground, options))
+            except Exception:
+                sys.stderr.write(f"trust: {invariant.id} could not be tried:\n{traceback.format_exc()}")
+                found.append((invariant.id, None))
+                continue
+            found.append((invariant.id, result))
+            _tell(result, options)
+    return found
+
+
+def _tabulate(found: Found) -> None:
+    """All of them in their order, for whoever reads it: the lines above stand in the order in which they ended."""
+    for id, result in sorted(found, key=lambda pair: pair[0]):
+        state = "could not be tried" if result is None else "VIOLATED" if result.violations else "held"
+        details = f"{result.trials:>8,} trials  {result.seconds:>6.1f} s" if result is not None else ""
+        sys.stderr.write(f"{id}  {state:<9}{details}  {BY_ID[id].title}\n")
 
 
 def _lacks(invariant: Invariant) -> bool:

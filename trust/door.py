@@ -55,11 +55,9 @@ class Door:
             self.send("GET", "/api/limits", caller, is_api=True)
         APIKey.objects.update(last_used_at=now() + timedelta(days=1))
 
-    def begin(self, town: Town) -> Rows:
+    def begin(self) -> Rows:
         """Before the cases of one address: all rows as they are."""
         self.forget_limits()
-        for caller in town.callers:
-            caller.headers(is_api=True)  # a token lives for minutes; a new one is a row that stays
         with self.undone():
             return self.rows()
 

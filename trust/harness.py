@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sys
 import time
@@ -209,7 +210,10 @@ def read_seeds() -> dict[str, list[tuple[int, int]]]:
 
 
 def write_seeds(id: str, failing: list[tuple[int, int]]) -> None:
-    known = read_seeds()
-    known[id] = list(dict.fromkeys([*known.get(id, []), *failing]))[:KEPT_SEEDS]
-    lines = [f"  {json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known)]
-    SEEDS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "seeds-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another invariant may fail in another process
+        known = read_seeds()
+        known[id] = list(dict.fromkeys([*known.get(id, []), *failing]))[:KEPT_SEEDS]
+        lines = [f"  {json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known)]
+        SEEDS.write_text("{\n" + ",\n".join(lines) + "\n}\n")

@@ -44,7 +44,7 @@ class Matrix:
     # --- In this process ---
 
     def _try_place(self, place: Place) -> None:
-        self.before = self.door.begin(self.town)
+        self.before = self.door.begin()
         for case in self._cases(place):
             if not case.is_live:
                 self._try(case)
@@ -93,7 +93,7 @@ class Matrix:
     # --- Things that are named in a query, a body or a header instead of the address ---
 
     def _try_references(self) -> None:
-        self.before = self.door.begin(self.town)
+        self.before = self.door.begin()
         for reference in references(self.town):
             hidden, missing = self._refer(reference, 0), self._refer(reference, 1)
             self._compare(str(reference), hidden, missing, [reference.words])

@@ -20,8 +20,10 @@ from django.test import Client
 from accounts import services as accounts
 from accounts.models import EmailCode, Membership, Organization, User
 from accounts.services.codes import issue_reset_token
+from accounts.services.tokens import AccessToken, mint_access_token
 from apikeys.models import PERMISSIONS, APIKey
 from common.clock import now
+from common.ids import decode
 from common.policy import ORGANIZATION_HEADER, SESSION_ORGANIZATION
 from config.staff import GROUPS, permissions_of
 from gateway import services as gateway
@@ -99,8 +101,12 @@ class Caller:
             return {}
         if self.is_key:
             return {"Authorization": f"Bearer {self.secret}"}
-        if time.monotonic() - self._access[0] > FRESH_SECONDS or not self._access[1]:
+        if not self._access[1]:
             self._access = time.monotonic(), accounts.open_family(user=self.user, client="trust").access
+        elif time.monotonic() - self._access[0] > FRESH_SECONDS:
+            # By no request for a new one: its rows would be undone with those of a case, or be taken for another's.
+            family_id = decode("fam", AccessToken(self._access[1], verify=False)["sid"])  # type: ignore[arg-type]
+            self._access = time.monotonic(), mint_access_token(user=self.user, family_id=family_id, at=now())
         headers = {"Authorization": f"Bearer {self._access[1]}"}
         if self.house is not None:
             headers[ORGANIZATION_HEADER] = self.organization.public_id

@@ -90,7 +90,7 @@ class Fields:
     # --- One address ---
 
     def _try_place(self, place: Place) -> None:
-        self.before = self.door.begin(self.town)
+        self.before = self.door.begin()
         _ = self.secrets
         for case in cases_of(place, self.town):
             if not isinstance(case, Case) or case.is_live or (case.thing and case.thing.house is not self.town.ours):
@@ -223,7 +223,7 @@ class Fields:
 
     def _staff_write(self) -> None:
         """On the page of each table that staff may change: what it offers, and every other field beside it."""
-        self.before = self.door.begin(self.town)
+        self.before = self.door.begin()
         user = self.town["consumer A"].user
         assert user is not None
         rows = {"accounts_user": user, "accounts_organization": self.town.ours.organization}

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,8 @@ from config.processes import Failure
 from trust.__main__ import main
 from trust.ground import JOIN
 from trust.harness import Context, Progress, Red
-from trust.registry import BY_ID, INVARIANTS, Sabotage
+from trust.parallel import Numbers, fork_out
+from trust.registry import BY_ID, INVARIANTS, LONGEST, Sabotage
 from trust.sabotage import ROOT, applied, copy_of_the_code
 
 BUILT = [invariant for invariant in INVARIANTS if invariant.is_built]
@@ -50,6 +53,11 @@ def test_what_a_machine_lacks_is_named_and_in_ci_a_fault(monkeypatch, capsys, ci
 
 def test_every_built_invariant_has_wrong_changes_to_prove_it():
     assert {invariant.id for invariant, _ in LISTED} == {invariant.id for invariant in BUILT if not invariant.alone}
+
+
+def test_those_that_begin_first_may_run_beside_others():
+    assert len(set(LONGEST)) == len(LONGEST)
+    assert all(BY_ID[id].is_built and not BY_ID[id].quiet for id in LONGEST)
 
 
 @pytest.mark.parametrize(("invariant", "change"), LISTED, ids=[f"{i.id} {c.name}" for i, c in LISTED])
@@ -107,6 +115,35 @@ def test_the_first_violation_may_be_enough():
     with pytest.raises(Red):
         one.expect(False, "it does not hold")
     assert one.result().violations == 1
+
+
+def test_work_is_shared_out_each_part_once():
+    found = fork_out(50, lambda numbers: (os.getpid(), list(numbers)), workers=2)
+    assert len({process for process, _ in found} | {os.getpid()}) == 3
+    assert sorted(number for _, numbers in found for number in numbers) == list(range(50))
+    assert all(numbers == sorted(numbers) for _, numbers in found)
+
+
+def test_where_one_part_dies_the_others_end_and_it_is_said(tmp_path):
+    def work(numbers: Numbers) -> None:
+        if next(iter(numbers)) == 0:
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.01)
+            os._exit(1)
+        try:
+            (tmp_path / "begun").touch()
+            time.sleep(60)
+        finally:
+            (tmp_path / "tidied").touch()
+
+    began, usual = time.monotonic(), signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
+    try:
+        with pytest.raises(RuntimeError, match="without a word"):
+            fork_out(2, work, workers=2)
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    assert time.monotonic() - began < 30
+    assert (tmp_path / "tidied").exists()
 
 
 @pytest.mark.slow
