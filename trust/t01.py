@@ -65,8 +65,9 @@ SABOTAGES = (
     Sabotage(
         "an answer before the commit",
         "gateway/hotpath/prepared.py",
-        "        await prepared._result()\n",
-        "        await prepared._result()\n        await prepared.query('BEGIN; SELECT', ())\n",
+        "            await prepared._result()\n",
+        "            await prepared._result()\n            await connection.execute('BEGIN')\n"
+        "            prepared._listens = False\n            prepared._listen()\n",
     ),
     Sabotage(
         "an answer whatever its receipt says",

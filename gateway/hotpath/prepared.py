@@ -39,8 +39,12 @@ class Prepared:
             conninfo, autocommit=True, options=options, connect_timeout=3
         )
         prepared = cls(connection)
-        prepared._pgconn.send_prepare(_NAME, statement.encode())
-        await prepared._result()
+        try:
+            prepared._pgconn.send_prepare(_NAME, statement.encode())
+            await prepared._result()
+        except BaseException:
+            await prepared.close()
+            raise
         return prepared
 
     @property

@@ -39,6 +39,24 @@ def test_a_statement_that_fails_leaves_the_connection_well():
     assert with_prepared("SELECT 6 / $1::integer", scenario) == [b"\0\0\0\x03"]
 
 
+def test_a_statement_that_cannot_be_prepared_leaves_no_connection():
+    def sessions() -> int:
+        with psycopg.connect(settings.DATABASE_URL, autocommit=True) as other:
+            return other.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'leaves'").fetchone()[
+                0
+            ]
+
+    async def scenario():
+        with pytest.raises(psycopg.errors.UndefinedColumn) as caught:
+            await Prepared.connect(settings.DATABASE_URL, "SELECT nothing", options="-c application_name=leaves")
+        async with asyncio.timeout(5):
+            while sessions():
+                await asyncio.sleep(0.02)
+        return caught  # what it keeps alive included
+
+    asyncio.run(scenario())
+
+
 def test_a_server_that_hangs_up_is_noticed_while_nothing_is_asked():
     async def scenario(prepared):
         ((pid,),) = await prepared.query("SELECT pg_backend_pid()", ())
