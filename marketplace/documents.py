@@ -1,4 +1,4 @@
-"""A listing as Elasticsearch knows it: what is searched, filtered, counted and sorted by."""
+"""A listing as Elasticsearch knows it: what is searched, filtered, counted and sorted by; and what means the same."""
 
 from __future__ import annotations
 
@@ -10,8 +10,36 @@ from django_elasticsearch_dsl.registries import registry
 from elasticsearch.dsl import analyzer, token_filter
 
 from marketplace.models import AIModel
-from marketplace.search.words import SYNONYMS
 
+#: Phrases of one line mean the same. Where the catalogue has another form of a word, its stem finds it anyway.
+SYNONYMS: tuple[tuple[str, ...], ...] = (
+    ("speech to text", "speech recognition", "stt", "asr", "transcription", "transcribe", "transcriber", "dictation"),
+    ("text to speech", "speech synthesis", "voice synthesis", "tts", "read aloud"),
+    ("llm", "large language model", "chat", "chatbot", "assistant"),
+    ("ocr", "optical character recognition", "text recognition"),
+    ("text to image", "image generation", "image generator", "picture generator"),
+    ("image", "picture", "photo", "photograph"),
+    ("embedding", "embeddings", "vectors", "vectorizer"),
+    ("translation", "translate", "translator"),
+    ("summarization", "summarisation", "summarize", "summarise", "summary", "tldr"),
+    ("identification", "identify", "recognition", "recognise", "recognize", "detection", "detect", "detector"),
+    ("classification", "classify", "classifier"),
+    ("moderation", "content moderation", "content filter", "safety filter"),
+    ("spellcheck", "spell check", "spelling", "proofreading"),
+    ("sentiment", "sentiment analysis", "opinion mining", "polarity"),
+    ("sarcasm", "irony"),
+    ("code", "coding", "programming", "source code"),
+    ("pii", "personal data", "personal information"),
+    ("nsfw", "nudity", "adult content"),
+    ("diarization", "diarisation", "speaker separation"),
+    ("fraud", "scam"),
+    ("upscale", "upscaling", "super resolution", "enlarge"),
+    ("generator", "generation", "maker", "creator"),
+    ("forecast", "forecasting", "prediction"),
+    ("rerank", "reranking", "reranker"),
+    ("weather", "meteorology"),
+    ("music", "song"),
+)
 #: A rule of Solr's format for each line: every phrase stands for all of them.
 _synonyms = token_filter("catalogue_synonyms", "synonym_graph", synonyms=[", ".join(line) for line in SYNONYMS])
 _stems = token_filter("catalogue_stems", "stemmer", language="english")

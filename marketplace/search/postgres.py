@@ -23,7 +23,7 @@ from marketplace.search.filters import BROWSE, ORDERS, matching
 
 WEIGHTS = [0.1, 0.2, 0.4, 1.0]  # D description, C capabilities, B publisher and task, A name
 MAX_RANKED = 1_000  # where more fit, the most wanted of them are ranked: reading each text takes its time
-MAX_COUNTED = 10_000
+MAX_COUNTED = 3_000
 LARGE = 10_000  # models, from which on the counts of all of them are kept for a minute
 FACETS_SECONDS = 60
 MIN_CORRECTED = 3  # a word of fewer letters is like too many others

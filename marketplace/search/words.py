@@ -5,35 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-#: Phrases of one line mean the same. Where the catalogue has another form of a word, its stem finds it anyway.
-SYNONYMS: tuple[tuple[str, ...], ...] = (
-    ("speech to text", "speech recognition", "stt", "asr", "transcription", "transcribe", "transcriber", "dictation"),
-    ("text to speech", "speech synthesis", "voice synthesis", "tts", "read aloud"),
-    ("llm", "large language model", "chat", "chatbot", "assistant"),
-    ("ocr", "optical character recognition", "text recognition"),
-    ("text to image", "image generation", "image generator", "picture generator"),
-    ("image", "picture", "photo", "photograph"),
-    ("embedding", "embeddings", "vectors", "vectorizer"),
-    ("translation", "translate", "translator"),
-    ("summarization", "summarisation", "summarize", "summarise", "summary", "tldr"),
-    ("identification", "identify", "recognition", "recognise", "recognize", "detection", "detect", "detector"),
-    ("classification", "classify", "classifier"),
-    ("moderation", "content moderation", "content filter", "safety filter"),
-    ("spellcheck", "spell check", "spelling", "proofreading"),
-    ("sentiment", "sentiment analysis", "opinion mining", "polarity"),
-    ("sarcasm", "irony"),
-    ("code", "coding", "programming", "source code"),
-    ("pii", "personal data", "personal information"),
-    ("nsfw", "nudity", "adult content"),
-    ("diarization", "diarisation", "speaker separation"),
-    ("fraud", "scam"),
-    ("upscale", "upscaling", "super resolution", "enlarge"),
-    ("generator", "generation", "maker", "creator"),
-    ("forecast", "forecasting", "prediction"),
-    ("rerank", "reranking", "reranker"),
-    ("weather", "meteorology"),
-    ("music", "song"),
-)
+from marketplace.documents import SYNONYMS
 
 _MEANINGS: dict[tuple[str, ...], tuple[tuple[str, ...], ...]] = {
     tuple(phrase.split()): tuple(tuple(other.split()) for other in line if other != phrase)
