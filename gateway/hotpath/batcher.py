@@ -68,7 +68,8 @@ class Batcher(Generic[Item, Result]):
                     ended(asyncio.CancelledError())
 
     def _next_batch(self) -> list[Entry[Item, Result]]:
-        waiting, batch = self._waiting, list[Entry[Item, Result]]()
+        waiting = self._waiting
+        batch: list[Entry[Item, Result]] = []
         while waiting and len(batch) < self._cap:
             entry = waiting.popleft()
             if entry[2] is not None or not entry[1].done():
