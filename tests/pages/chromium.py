@@ -25,6 +25,8 @@ AXE = {
     "resultTypes": ["violations"],
     "preload": False,
 }
+#: What of it a theme decides: all the rest is the same in both.
+AXE_OF_A_THEME = AXE | {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 # Runs before anything of the page. Playwright brings it in past the page's content security policy.
 WATCH = """
 window.watched = { violations: [], shift: 0, moved: [] };
@@ -61,14 +63,18 @@ class Watch:
     """Collects what a page complains of from now on, and whom else it asks."""
 
     def __init__(self, page: Any, url: str) -> None:
-        self.faults: list[str] = []
-        self.host = urlsplit(url).netloc
-        self.answers: dict[str, int] = {}
+        self.turn_to(url)
         page.on("console", self.hear)
         page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
         page.on("request", self.see_request)
         page.on("response", self.see_response)
         page.on("requestfailed", self.see_failure)
+
+    def turn_to(self, url: str) -> None:
+        """Forget what was before, and expect pages of this site."""
+        self.faults: list[str] = []
+        self.host = urlsplit(url).netloc
+        self.answers: dict[str, int] = {}
 
     def hear(self, message: Any) -> None:
         asked = message.location.get("url", "")
@@ -110,7 +116,7 @@ def visit(page: Any, url: str, fields: dict[str, str] | None = None) -> int:
     return answer.status
 
 
-def faults(page: Any, watch: Watch, widths: tuple[int, ...] = WIDTHS, *, axe: bool = True) -> Iterator[str]:
+def faults(page: Any, watch: Watch, widths: tuple[int, ...] = WIDTHS, *, axe: dict[str, Any] = AXE) -> Iterator[str]:
     """Of the page that is shown at the first width. The barriers are looked for at the first and the last."""
     watched = page.evaluate(SETTLE)
     yield from (f"content security policy: {one}" for one in watched["violations"])
@@ -120,8 +126,8 @@ def faults(page: Any, watch: Watch, widths: tuple[int, ...] = WIDTHS, *, axe: bo
         page.set_viewport_size({"width": width, "height": HEIGHT})
         if out := page.evaluate(STICKING_OUT):
             yield f"scrolls sideways at {width} px: {out}"
-        if axe and width in (widths[0], widths[-1]):
-            yield from (f"{one} at {width} px" for one in barriers(page))
+        if width in (widths[0], widths[-1]):
+            yield from (f"{one} at {width} px" for one in barriers(page, axe))
     yield from watch.faults
 
 
@@ -149,10 +155,10 @@ async (options) => {
 """
 
 
-def barriers(page: Any) -> list[str]:
+def barriers(page: Any, axe: dict[str, Any] = AXE) -> list[str]:
     """What axe finds."""
     from axe_playwright_python.base import AXE_SCRIPT
 
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(AXE_SCRIPT)
-    return page.evaluate(RUN_AXE, AXE)
+    return page.evaluate(RUN_AXE, axe)
