@@ -307,6 +307,7 @@ PAGES: Mapping[str, Sequence[Deed]] = {
 
 #: What takes a right to look at, beyond what the access policy asks.
 LOOKS: Mapping[str, str] = {
+    "api:model-check": "models.publish",
     "api:invitations": "members.invite",
     "key-rotate": "keys.manage",
     "key-revoke": "keys.manage",

@@ -199,6 +199,7 @@ class House:
         )
         address = f"{self.ground.upstream.url}/{self.mark()}"
         gateway.set_endpoint(ai_model=made, url=address, protocol=protocol, secret=self.mark())
+        gateway.ask_check(ai_model=made)
         if status != "draft":
             marketplace.submit(ai_model=made)
         if status == "published":

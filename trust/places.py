@@ -161,7 +161,7 @@ def _things(pattern: str, house: House, caller: Caller) -> Iterator[Thing]:
     elif "<mdl:" in pattern:
         draft = house.models["draft"]
         names = {"<mdl:id>": draft.public_id}
-        yield Thing("draft", house, draft, names, _missing(names, "mdl"))
+        yield Thing("listing", house, draft, names, _missing(names, "mdl"))  # to publish: its people's alone
     elif "<pred:" in pattern and house.prediction is not None:
         names = {"<pred:id>": house.prediction.public_id}
         yield Thing("prediction", house, house.prediction, names, _missing(names, "pred"))
