@@ -319,9 +319,13 @@ async def test_what_goes_wrong_where_a_piece_arrives_ends_the_reading():
 async def test_what_is_dealt_with_where_it_arrives_may_not_take_for_ever():
     async with Upstream(CHUNKED, *[b"1\r\na\r\n", 0.1] * 50) as upstream:
         async with upstream.door.stream("GET", upstream.url, timeout=QUICK, max_bytes=100) as reply:
-            with pytest.raises(OutboundTimeout) as caught:
-                while await asyncio.wait_for(reply.piece(lambda piece: True), 3):
+
+            async def read_on() -> None:
+                while await reply.piece(lambda piece: True):
                     pass
+
+            with pytest.raises(OutboundTimeout) as caught:
+                await asyncio.wait_for(read_on(), 9)
         assert caught.value.phase == "total"
 
 
