@@ -25,7 +25,7 @@ _SECRETS = re.compile(
 _SECRET_NAMES = re.compile(r"authorization|password|passwd|secret|cookie|api[-_]?key|token$|pepper", re.IGNORECASE)
 _FAULT_OF_A_TOKEN = re.compile(r"Forbidden \(([\w ]+)")
 HIDDEN = "[hidden]"
-MAX_WAITING_LINES = 500
+MAX_WAITING_LINES = 100  # more would keep the calls that come meanwhile waiting
 
 _is_json = False
 

@@ -100,6 +100,34 @@ def test_no_secret_query_or_body_is_written():
     assert "tool agr_live_[hidden] x" in text
 
 
+def test_every_column_holds_what_was_seen_to_its_bounds():
+    whole = seen(
+        user_id=uuid7(),
+        key_id=uuid7(),
+        organization_id=uuid7(),
+        method="PROPPATCHES",
+        route="api:" + "ö" * 60,
+        status=599,
+        ms=3_000_000.4,
+        error_code="e" * 50,
+        address="2001:db8::1",
+        client="Ä\t\\N\n漢 \ud800",
+    )
+    bare = seen(route="", client="", address="")
+    for one in (whole, bare):
+        note_request(one)
+
+    assert write_requests() == 2
+    first, second = RequestLog.objects.order_by("id")
+    assert (first.actor_user_id, first.actor_key_id) == (whole.user_id, whole.key_id)
+    assert first.organization_id == whole.organization_id
+    assert (first.method, first.route, first.status, first.ms) == ("PROPPATCHE", "api:" + "ö" * 56, 599, 3_000_000)
+    assert (first.error_code, first.address, first.client) == ("e" * 40, "2001:db8::1", "Ä \\N 漢")
+    assert first.at.timestamp() * 1000 == whole.id.int >> 80
+    assert (second.actor_user_id, second.actor_key_id, second.organization_id) == (None, None, None)
+    assert (second.route, second.address, second.client, second.ms) == ("", "", "", 2)
+
+
 def test_a_full_queue_drops_rows_and_says_how_many(monkeypatch, caplog):
     monkeypatch.setattr(requests, "CAPACITY", 3)
     for _ in range(5):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import struct
 import threading
 from collections import deque
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -107,28 +108,48 @@ def _insert(batch: list[Seen]) -> None:
 
 
 def _copy(batch: list[Seen]) -> None:
-    into = f"COPY observability_requestlog ({COLUMNS}) FROM STDIN"
+    into = f"COPY observability_requestlog ({COLUMNS}) FROM STDIN (FORMAT binary)"
     errors = connection.wrap_database_errors
     with transaction.atomic(), connection.cursor() as cursor, errors, cursor.copy(into) as copy:
-        for seen in batch:
-            copy.write_row(_row(seen))
+        copy.write(b"".join((COPY_HEAD, *[_row(seen) for seen in batch], COPY_END)))
 
 
-def _row(seen: Seen) -> tuple[Any, ...]:
-    return (
-        seen.id,
-        datetime.fromtimestamp((seen.id.int >> 80) / 1000, UTC),  # when it came
-        seen.user_id,
-        seen.key_id,
-        seen.organization_id,
-        seen.method[:10],
-        seen.route[:60],
-        seen.status,
-        round(seen.ms),
-        seen.error_code[:40],
-        seen.address,
-        shorten(seen.client),
+# Rows as COPY takes them in binary, which is made in half the time of text: the number of columns, then each with its
+# length before it. https://www.postgresql.org/docs/current/sql-copy.html
+COPY_HEAD, COPY_END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+NULL = b"\xff\xff\xff\xff"
+EPOCH_MS = 946_684_800_000  # PostgreSQL counts from the year 2000, in microseconds
+_begin = struct.Struct("!hi16siq").pack  # twelve columns; id, at
+_numbers = struct.Struct("!ihii").pack  # status, ms
+_length = struct.Struct("!i").pack
+
+
+def _row(seen: Seen) -> bytes:
+    id = seen.id.int
+    return b"".join(
+        (
+            _begin(12, 16, id.to_bytes(16), 8, ((id >> 80) - EPOCH_MS) * 1000),  # when it came
+            _uuid(seen.user_id),
+            _uuid(seen.key_id),
+            _uuid(seen.organization_id),
+            _text(seen.method[:10]),
+            _text(seen.route[:60]),
+            _numbers(2, seen.status, 4, round(seen.ms)),
+            _text(seen.error_code[:40]),
+            _text(seen.address),
+            _text(shorten(seen.client)),
+        )
     )
+
+
+def _uuid(value: UUID | None) -> bytes:
+    return NULL if value is None else b"\0\0\0\x10" + value.int.to_bytes(16)
+
+
+@lru_cache(maxsize=1024)
+def _text(value: str) -> bytes:
+    encoded = value.encode("utf-8", "replace").replace(b"\0", b"")
+    return _length(len(encoded)) + encoded
 
 
 # --- Who writes -------------------------------------------------------------------------------------------------------
