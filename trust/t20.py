@@ -36,8 +36,8 @@ SABOTAGES = (
     Sabotage(
         "what is remembered of one caller is told to all",
         "gateway/hotpath/snapshot.py",
-        "        known = self._known.get(key)\n        return known[1] if",
-        "        known = next(iter(self._known.values()), None)\n        return known[1] if",
+        "        known = self._known.get(key)\n        if known is None:",
+        "        known = next(iter(self._known.values()), None)\n        if known is None:",
     ),
     Sabotage(
         "a connection is given back before its answer ended",

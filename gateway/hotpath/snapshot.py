@@ -1,4 +1,4 @@
-"""What a call needs to know, read at most once a second: who calls, and what is called.
+"""What a call needs to know, remembered for a second at most: who calls, and what is called.
 
 A snapshot is never older than `TTL_SECONDS`, so a revoked key or a withdrawn model stops within it, in every process.
 Unknown names are remembered as briefly, so that noise does not reach the database.
@@ -39,6 +39,8 @@ from marketplace.services.schemas import Side, steps_of, validator_for, violatio
 logger = logging.getLogger(__name__)
 
 TTL_SECONDS = 1.0
+#: What is still asked for so shortly before its end is read anew meanwhile: calls of a busy key wait for no read.
+AHEAD_SECONDS = 0.4
 #: A schema is tried on a value while every other call waits: so many steps times bytes take about half a second.
 MAX_CHECK = 250_000_000
 #: How long one read may take, the wait for a connection included.
@@ -49,7 +51,8 @@ Value = TypeVar("Value")
 
 
 class TTLCache(Generic[Key, Value]):
-    """`await cache(key)`: loads once per key and second, however many ask at the same time."""
+    """`await cache(key)`: loads once at a time per key, however many ask, and nothing that it gives is older than a
+    second."""
 
     def __init__(self, load: Callable[[Key], Awaitable[Value]], *, size: int = 10_000) -> None:
         self._load, self._size = load, size
@@ -59,28 +62,45 @@ class TTLCache(Generic[Key, Value]):
     def get(self, key: Key) -> Value | None:
         """What is known already, without a wait; None where that is nothing, or was loaded too long ago."""
         known = self._known.get(key)
-        return known[1] if known is not None and known[0] > time.monotonic() else None
+        if known is None:
+            return None
+        left = known[0] - time.monotonic()
+        if left <= 0:
+            return None
+        if left < AHEAD_SECONDS and key not in self._loading:
+            self._begin(key)
+        return known[1]
 
     async def __call__(self, key: Key) -> Value:
+        if (value := self.get(key)) is not None:
+            return value
         known = self._known.get(key)
-        if known is not None and known[0] > time.monotonic():
+        if known is not None and known[0] > time.monotonic():  # that there is nothing
             return known[1]
-        loading = self._loading.get(key)
-        if loading is None:
-            loading = self._loading[key] = asyncio.ensure_future(self._renew(key))
-        return await asyncio.shield(loading)  # whoever gives up takes nothing from the others
+        return await asyncio.shield(self._loading.get(key) or self._begin(key))  # whoever gives up takes nothing
+
+    def _begin(self, key: Key) -> asyncio.Future[Value]:
+        loading = self._loading[key] = asyncio.ensure_future(self._renew(key))
+        loading.add_done_callback(_look_at)
+        return loading
 
     async def _renew(self, key: Key) -> Value:
         began = time.monotonic()  # the age counts from before the read
         try:
             value = await self._load(key)
-            if len(self._known) >= self._size:
+            if len(self._known) >= self._size and key not in self._known:
                 self._known = {k: v for k, v in self._known.items() if v[0] > began}
-            if len(self._known) < self._size:
+            if len(self._known) < self._size or key in self._known:
                 self._known[key] = (began + TTL_SECONDS, value)
             return value
         finally:
             del self._loading[key]
+
+
+def _look_at(loading: asyncio.Future[Any]) -> None:
+    """Of what was read ahead nobody may learn that it failed: whoever needs it then reads it again."""
+    if not loading.cancelled():
+        loading.exception()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """What can happen around a call: callers that leave, processes that end, upstreams that lie, databases that go away."""
 
 import asyncio
+import contextlib
 import json
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -721,6 +723,7 @@ def test_without_redis_each_process_allows_its_share(world, settings):
 
 def test_a_value_is_read_once_however_many_ask_and_again_when_it_is_old(monkeypatch):
     monkeypatch.setattr(snapshot_module, "TTL_SECONDS", 0.05)
+    monkeypatch.setattr(snapshot_module, "AHEAD_SECONDS", 0)
     loads = []
 
     async def load(key):
@@ -736,6 +739,38 @@ def test_a_value_is_read_once_however_many_ask_and_again_when_it_is_old(monkeypa
         return await cache("a")
 
     assert asyncio.run(scenario()) == 2
+
+
+def test_what_is_asked_for_to_the_end_is_read_ahead_and_nobody_waits(monkeypatch):
+    monkeypatch.setattr(snapshot_module, "TTL_SECONDS", 0.2)
+    monkeypatch.setattr(snapshot_module, "AHEAD_SECONDS", 0.1)
+    reads = []
+
+    async def load(key):
+        reads.append(time.monotonic())
+        await asyncio.sleep(0.02)
+        if len(reads) == 2:
+            raise ServiceUnavailable()  # of which nobody hears
+        return len(reads)
+
+    async def scenario():
+        cache = TTLCache(load)
+        assert await cache("a") == 1
+        given = []
+        while time.monotonic() < reads[0] + 0.5:
+            at = time.monotonic()
+            if (value := cache.get("a")) is not None:
+                given.append((value, at))
+            elif given[-1][0] == 1:  # a machine so busy that it missed the time to read ahead
+                with contextlib.suppress(ServiceUnavailable):
+                    await cache("a")
+            await asyncio.sleep(0.005)
+        return given
+
+    given = asyncio.run(scenario())
+    assert {value for value, _ in given} >= {1, 3}
+    assert all(at - reads[value - 1] < 0.2 for value, at in given), "nothing is given that is older than it may be"
+    assert reads[1] - reads[0] > 0.09, "nor read again before it is time"
 
 
 def test_a_failed_read_fails_those_who_wait_and_is_not_remembered():
