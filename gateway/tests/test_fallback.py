@@ -13,7 +13,7 @@ from accounts.models import Budget
 from accounts.services import set_spend_limit
 from apikeys.services import SpendLimit
 from apikeys.tests.factories import make_key, make_person
-from common.ids import decode, encode
+from common.ids import decode, uuid7
 from gateway.models import Invocation
 from gateway.services import change_deployment, check_books, create_deployment, delete_deployment, set_endpoint
 from gateway.tests.asgi import Request, running_app
@@ -58,11 +58,9 @@ def people(database, both, upstream, second):
 class World:
     def __init__(self, people, upstream, second):
         self.people, self.upstream, self.second = people, upstream, second
-        self.made = 0
 
     def deploy(self, **values):
-        self.made += 1
-        given = {"name": f"bot-{encode('x', self.people.first.pk)[-6:]}-{id(self)}-{self.made}", **values}
+        given = {"name": f"bot-{uuid7().hex}", **values}
         return create_deployment(
             organization=self.people.organization, **{"ai_model_id": self.people.first.pk, **given}
         )

@@ -47,6 +47,13 @@ FACTS = {
     "client": "openai-python 3.54.0",
     "partner": "Example Scanner",
     "found_at": "example/repository, line 3",
+    "model": "Summaries <i>XL</i>",
+    "slug": "acme/summaries",
+    "failed_steps": ["It answers in time: <b>none</b> came"],
+    "check_url": "https://site.example/publish/mdl_1/test",
+    "edit_url": "https://site.example/publish/mdl_1/review",
+    "note": "Say <b>what</b> it is trained on",
+    "sunset_on": "30 Nov 2026",
 }
 FETCHING = {"src", "srcset", "background", "poster", "data"}
 UNSUBSCRIBE = "https://site.example/unsubscribe/0123"
