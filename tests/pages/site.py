@@ -156,6 +156,7 @@ OUTCOMES: dict[str, int | dict[str, int]] = {
     "mfa_download_recovery_codes": 404,
     "api:key-rotate": 405,
     "api:model-endpoint": {"consumer": 403},  # somebody else's
+    "api:model-check": {"consumer": 403},
     "admin:login": {"anonymous": 302, "consumer": 403, "developer": 403, "staff": 302},
     "admin:logout": {"anonymous": 302, "consumer": 302, "developer": 302, "staff": 405},
     "admin:password_change": {"staff": 302},  # to the site's own page
