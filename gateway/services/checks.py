@@ -22,7 +22,7 @@ from gateway.services.contract import STREAMED_KINDS, Step, Subject, kind_of
 from gateway.services.endpoints import target_of_row
 from gateway.services.probes import WHOLE_SECONDS, check_contract
 from marketplace.models import AIModel, ModelVersion, Price
-from marketplace.services import record_check
+from marketplace.services import hold_models, record_check
 from marketplace.services.forms import example_of_schema
 from marketplace.services.schemas import validator_for, violations
 from observability.services import record
@@ -40,6 +40,7 @@ Status = ContractCheck.Status
 @transaction.atomic
 def ask_check(*, ai_model: AIModel, reason: str = ContractCheck.Reason.ASKED) -> ContractCheck:
     """A run that a worker takes at once; the one under way if there is one. Raises NoEndpoint, RateLimited."""
+    hold_models(ai_model.pk)
     endpoint = Endpoint.objects.of_model(ai_model.pk).first()
     if endpoint is None:
         raise NoEndpoint()
@@ -165,6 +166,7 @@ async def _next(taken: AsyncGenerator[Step]) -> Step | None:
 def _end(check: ContractCheck, steps: list[Step]) -> None:
     """Tell the catalogue, unless somebody else took the run over or the endpoint was changed meanwhile."""
     at = clock.now()
+    hold_models(check.endpoint.version.ai_model_id)
     passed = all(step.outcome != "failed" for step in steps)
     ended = ContractCheck.objects.filter(pk=check.pk, status=Status.RUNNING, started_at=check.started_at).update(
         status=Status.PASSED if passed else Status.FAILED, steps=[step.document for step in steps], ended_at=at

@@ -16,7 +16,7 @@ from common.problems import FieldError, NotFound, ValidationFailed
 from common.spending import SpendLimit
 from gateway.models import Deployment, Endpoint
 from marketplace.models import AIModel, ModelVersion
-from marketplace.services import apply_deployments
+from marketplace.services import apply_deployments, hold_models
 from observability.services import changes as changes_between
 from observability.services import record
 
@@ -40,7 +40,7 @@ def create_deployment(
 
     version: `1.4.2`; None: always the current one. rate_limit: calls a minute. Raises ValidationFailed.
     """
-    _hold_models(ai_model_id, fallback_id)
+    hold_models(ai_model_id, fallback_id)
     deployment = Deployment(organization=organization, ai_model_id=ai_model_id, status=status, rate_limit=rate_limit)
     _set(deployment, {"name": name, "ai_model_id": ai_model_id, "version": version, "fallback_id": fallback_id})
     _save(deployment, force_insert=True)
@@ -56,7 +56,7 @@ def create_deployment(
 def change_deployment(*, deployment: Deployment, changes: Mapping[str, Any]) -> Deployment:
     """Change what `changes` names: the arguments of `create_deployment` without the model; None takes a limit, the
     pinned version or the fallback away. In force within a second. Raises ValidationFailed, NotFound (deleted)."""
-    _hold_models(changes.get("fallback_id"))
+    hold_models(changes.get("fallback_id"))
     deployment = _lock(deployment)
     was = _facts(deployment)
     wanted = dict(changes)
@@ -73,7 +73,7 @@ def change_deployment(*, deployment: Deployment, changes: Mapping[str, Any]) -> 
 @transaction.atomic
 def delete_deployment(*, deployment: Deployment) -> None:
     """Calls by its name are refused within a second, and the name is free. Raises NotFound when it was deleted."""
-    _hold_models(deployment.ai_model_id)
+    hold_models(deployment.ai_model_id)
     deployment = _lock(deployment)
     was = _facts(deployment)
     _limit_spending(deployment, None)
@@ -89,12 +89,6 @@ def spend_limits_of(deployments: Iterable[Deployment]) -> dict[UUID, Budget]:
 
 
 # --- Steps ------------------------------------------------------------------------------------------------------------
-
-
-def _hold_models(*ids: UUID | None) -> None:
-    """Models before deployments: whoever deletes a model locks it, and then the deployments that go with it."""
-    held = AIModel.objects.select_for_update(no_key=True).filter(pk__in=[id for id in ids if id is not None])
-    list(held.order_by("pk").values_list("pk"))
 
 
 def _lock(deployment: Deployment) -> Deployment:

@@ -13,12 +13,12 @@ from uuid import UUID
 from django.db import transaction
 
 from common.outbound import OutboundRefused, check_url, origin_of
-from common.problems import FieldError, ValidationFailed
+from common.problems import FieldError, NotFound, ValidationFailed
 from common.sealing import count_retired, open_sealed, reseal_column, seal
 from gateway.errors import EndpointRefused
 from gateway.models import Endpoint
 from marketplace.models import AIModel
-from marketplace.services import forget_check, record_callable
+from marketplace.services import forget_check, hold_models, record_callable
 from observability.services import record
 
 SIGNING_KEY_BYTES = 32
@@ -81,6 +81,8 @@ def set_endpoint(
         check_url(url)
     except OutboundRefused as refusal:
         raise EndpointRefused(str(refusal), errors=[pointer_error("/url", str(refusal))]) from None
+    if not hold_models(ai_model.pk):
+        raise NotFound()
     endpoint = Endpoint.objects.select_for_update().filter(version=version).first()
     was = None if endpoint is None else _facts(endpoint)
     if endpoint is None:

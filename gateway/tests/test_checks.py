@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Membership
 from accounts.tests.factories import make_user
 from common import clock
 from common.ids import uuid7
 from common.outbound import Door
-from common.problems import RateLimited
+from common.problems import NotFound, RateLimited
 from examples.tests.conftest import run_server
 from gateway import services
 from gateway.errors import NoEndpoint
@@ -317,6 +319,38 @@ def test_a_run_is_kept_and_told_to_the_catalogue(upstream):
     ai_model.refresh_from_db()
     assert ai_model.check_passed is None
     assert ai_model.checked_at is None
+
+
+@pytest.mark.django_db
+def test_a_model_is_locked_before_its_endpoint_and_its_checks(upstream):
+    """In that order whoever deletes it locks them too; in another one both could wait for each other."""
+    upstream.behave = _good
+    ai_model = listed(upstream)
+    with CaptureQueriesContext(connection) as set_again:
+        set_endpoint(ai_model=ai_model, url=f"{upstream.url}/v2", protocol="json")
+    with CaptureQueriesContext(connection) as asked:
+        services.ask_check(ai_model=ai_model)
+    with CaptureQueriesContext(connection) as run:
+        assert services.run_checks() == 1
+
+    ending = [n for n, query in enumerate(run) if "FOR NO KEY UPDATE" in query["sql"]]
+    ended = [n for n, query in enumerate(run) if '"ended_at" = ' in query["sql"] and "UPDATE" in query["sql"]]
+    assert len(ending) == len(ended) == 1
+    assert ending < ended
+    for queries in (set_again, asked):
+        touched = [query["sql"] for query in queries if "FOR " in query["sql"] or "INSERT" in query["sql"]]
+        assert touched[0].rstrip().endswith("FOR NO KEY UPDATE")
+        assert 'FROM "marketplace_aimodel"' in touched[0]
+        assert any('"gateway_' in sql for sql in touched[1:])
+
+
+@pytest.mark.django_db
+def test_an_endpoint_of_a_model_that_is_gone_is_refused(upstream):
+    ai_model = make_model()
+    AIModel.objects.filter(pk=ai_model.pk).update(current_version=None)
+    AIModel.objects.get(pk=ai_model.pk).delete()
+    with pytest.raises(NotFound):
+        set_endpoint(ai_model=ai_model, url=upstream.url, protocol="json")
 
 
 @pytest.mark.django_db

@@ -324,6 +324,15 @@ def free_slug(*, publisher: Organization, name: str) -> str:
     return slug
 
 
+def hold_models(*ids: UUID | None) -> set[UUID]:
+    """Lock these models until the transaction ends, and return those that are there.
+
+    Models before what belongs to them: whoever deletes a model locks it, and then all that goes with it.
+    """
+    held = AIModel.objects.select_for_update(no_key=True).filter(pk__in=[id for id in ids if id is not None])
+    return set(held.order_by("pk").values_list("pk", flat=True))
+
+
 def _lock(ai_model: AIModel) -> AIModel:
     return (
         AIModel.objects.select_for_update(of=("self",))
