@@ -126,6 +126,7 @@ async def instead_of(gateway: Gateway, call: Call, problem: Problem) -> Call | N
         call,
         listing=listing,
         id=uuid7() if call.is_reserved else call.id,  # one receipt each, where the first has one
+        request_id="",  # made of the id, by which its publisher names it
         fallback_of=call.id if call.is_reserved else None,
         is_reserved=False,
         hold_nano=0,

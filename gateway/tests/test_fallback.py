@@ -13,7 +13,7 @@ from accounts.models import Budget
 from accounts.services import set_spend_limit
 from apikeys.services import SpendLimit
 from apikeys.tests.factories import make_key, make_person
-from common.ids import decode, uuid7
+from common.ids import decode, encode, uuid7
 from gateway.models import Invocation
 from gateway.services import change_deployment, check_books, create_deployment, delete_deployment, set_endpoint
 from gateway.tests.asgi import Request, running_app
@@ -251,6 +251,17 @@ def test_where_the_model_fails_the_fallback_is_called_at_its_own_price(world, pe
     assert (served.fallback_id, served.fallback_of_id) == (None, failed.pk)
     assert decode("req", answer.answered["x-request-id"]) == failed.pk
     assert Budget.objects.get(subject_id=made.pk).spent == 500
+
+
+def test_each_publisher_gets_the_id_of_its_own_call(world, people):
+    """By which it confirms what was used."""
+    made = world.deploy(fallback_id=people.second.pk)
+    world.upstream.behave = broken
+    assert world.ask(world.chat(made.name)).status == 200
+    failed, answered = world.calls_of(made)
+    (asked,) = world.second.seen
+    assert asked.headers["x-agorai-request-id"] == encode("req", answered.id)
+    assert {one.headers["x-agorai-request-id"] for one in world.upstream.seen} == {encode("req", failed.id)}
 
 
 def test_a_fallback_that_fails_too_is_the_last(world, people):
