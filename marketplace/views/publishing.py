@@ -1,4 +1,4 @@
-"""The pages of the catalogue: explore, a publisher, a model, and the steps that publish one."""
+"""The steps of publishing that are about the listing. Endpoint and test are the gateway's."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
-from django.utils.cache import patch_vary_headers
 from django.utils.dateparse import parse_date
-from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -24,141 +21,15 @@ from common.pagination import PageQuery, paginate
 from common.policy import actor_of
 from common.problems import Problem, RoleRequired, ValidationFailed
 from common.rest import read_query
-from marketplace import filters, services
+from marketplace import services
 from marketplace.errors import NotReadyToPublish, VersionNotHigher, WrongStatus
 from marketplace.forms import BasicsForm, PriceForm
 from marketplace.models import AIModel, Category, Price
-from marketplace.search import Query, engine
-from marketplace.serializers import ExploreQuery, query_of
-from marketplace.services.differences import changes_between
 from marketplace.services.quality import checklist
 
 PAGE_SIZE = 24
-NEAREST = 3
 PRICES_SHOWN = 50
 REFUSALS = (ValidationFailed, NotReadyToPublish, VersionNotHigher, WrongStatus)
-
-
-@require_safe
-def models(request: HttpRequest) -> HttpResponse:
-    """Search and filters. The address holds the whole state; htmx takes what changes with it (`#part`) alone."""
-    given = filters.clean(request.GET)
-    params = read_query(ExploreQuery, given)
-    organization = actor_of(request).organization
-    query = query_of(params, own_slug=organization.slug if organization else "")
-    found = engine().find(query, limit=PAGE_SIZE, cursor=params.get("cursor"), facets=True, total=True)
-    listed = AIModel.objects.in_order(found.ids)
-    nearest = engine().nearest(query.text, limit=NEAREST) if query.text and not listed else []
-    chips = list(filters.chips(request.path, given, query))
-    is_part = request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
-    context = {
-        "is_part": is_part,
-        "query": query,
-        "price_max": given.get("price_max", ""),
-        "currency": SYMBOLS.get(settings.CURRENCY, settings.CURRENCY),
-        "models": listed,
-        "is_table": params["view"] == "table",
-        "total": found.total,
-        "total_words": filters.total_words(found),
-        "corrected": found.corrected,
-        "partly": found.partly,
-        "price_bands": filters.price_bands(request.path, given, found),
-        "pages": filters.pages(request.path, given, found),
-        "kept": [(name, given[name]) for name in ("q", "sort", "view") if name in given],
-        "facets": filters.groups(query, found),
-        "chips": chips,
-        "filter_count": sum(not chip["text"] for chip in chips),
-        "all": filters.address(request.path, filters.only(given, "sort", "view")),
-        "sorts": filters.choices(request.path, given, "sort", filters.SORTS),
-        "views": filters.choices(request.path, given, "view", filters.VIEWS),
-        "nearest": AIModel.objects.in_order(nearest) if nearest else [],
-    }
-    response = render(request, f"marketplace/models.html{'#part' if is_part else ''}", context)
-    if is_part:
-        response.headers["HX-Push-Url"] = filters.address(request.path, given)  # without the fields left empty
-    patch_vary_headers(response, ["HX-Request"])
-    return response
-
-
-@require_safe
-def publisher(request: HttpRequest, slug: str) -> HttpResponse:
-    """An organization as publisher, and what it lists. Raises NotFound where there is nothing to see."""
-    organization = services.find_publisher(slug, user=actor_of(request).user)
-    params = read_query(PageQuery, request.GET)
-    found = engine().find(
-        Query(publisher=[organization.slug]), limit=PAGE_SIZE, cursor=params.get("cursor"), total=True
-    )
-    tasks = list(AIModel.objects.published().owned_by(organization).by_task())
-    reviews, stars = (sum(task[name] for task in tasks) for name in ("reviews", "stars"))
-    count = sum(task["models"] for task in tasks)
-    cells = [
-        {"label": _("Models"), "value": number_format(count, force_grouping=True)},
-        {"label": _("Mean rating"), "value": number_format(stars / reviews, 1), "unit": _("of 5")} if reviews else None,
-        {"label": _("Reviews"), "value": number_format(reviews, force_grouping=True)},
-        {"label": _("Member since"), "value": date_format(organization.created_at, "M Y")},
-    ]
-    context = {
-        "publisher": organization,
-        "count": count,
-        "cells": [cell for cell in cells if cell is not None],
-        "tasks": [(task["category"], Category(task["category"]).label, task["models"]) for task in tasks],
-        "models": AIModel.objects.in_order(found.ids),
-        "pages": filters.pages(request.path, filters.clean(request.GET), found),
-        "crumbs": [{"label": _("Models"), "href": reverse("models")}, {"label": organization.slug}],
-    }
-    return render(request, "marketplace/publisher.html", context)
-
-
-@require_safe
-def model(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
-    """One model: what it is, what it costs and how well it runs. Raises NotFound."""
-    ai_model = _find_model(request, publisher, slug)
-    published = AIModel.objects.published().owned_by(ai_model.publisher).count()
-    return render(request, "marketplace/model.html", {"ai_model": ai_model, "models_of_publisher": published})
-
-
-@require_safe
-def model_api(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
-    """How a model is called: its addresses, what goes in, what comes out, what can go wrong. Raises NotFound."""
-    return render(request, "marketplace/api.html", {"ai_model": _find_model(request, publisher, slug)})
-
-
-@require_safe
-def model_versions(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
-    """The versions of a model, the newest first; unpublished ones for its publisher. Raises NotFound."""
-    ai_model = _find_model(request, publisher, slug)
-    actor = actor_of(request)
-    versions = ai_model.versions.visible_to(actor.organization, sees_all=actor.may(services.SEE_ALL))
-    given = request.GET.copy()
-    compared = given.pop("compare", [""])[-1]
-    page = paginate(
-        versions.defer("input_schema", "output_schema"),
-        order=["-id"],
-        limit=PAGE_SIZE,
-        cursor=read_query(PageQuery, given).get("cursor"),
-    )
-    context = {"ai_model": ai_model, "page": page, "comparison": _comparison(versions, compared)}
-    return render(request, "marketplace/versions.html", context)
-
-
-def _comparison(versions: Any, number: str) -> dict[str, Any] | None:
-    """A version beside the one before it; None unless both are there to be seen."""
-    new = versions.filter(version=number).first() if number else None
-    old = None if new is None else versions.filter(pk__lt=new.pk).order_by("-pk").first()
-    if new is None or old is None:
-        return None
-    changes = changes_between(old, new)
-    return {"old": old, "new": new, "changes": changes, "breaking": sum(change.is_breaking for change in changes)}
-
-
-def _find_model(request: HttpRequest, publisher: str, slug: str) -> AIModel:
-    actor = actor_of(request)
-    return services.find_model(
-        f"{publisher}:{slug}", organization=actor.organization, sees_all=actor.may(services.SEE_ALL)
-    )
-
-
-# --- Publishing -------------------------------------------------------------------------------------------------------
 
 
 @require_safe

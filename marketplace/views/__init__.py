@@ -1,0 +1,17 @@
+"""The pages of the catalogue: to find, to read, to publish."""
+
+from marketplace.views.explore import models, publisher
+from marketplace.views.publishing import publish, publish_basics, publish_price, publish_review
+from marketplace.views.reading import model, model_api, model_versions
+
+__all__ = [
+    "model",
+    "model_api",
+    "model_versions",
+    "models",
+    "publish",
+    "publish_basics",
+    "publish_price",
+    "publish_review",
+    "publisher",
+]
