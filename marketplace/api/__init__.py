@@ -1,0 +1,7 @@
+"""/api/models: the catalogue, and the listings of the organization that acts."""
+
+from marketplace.api.life import Deprecation, Publication, Submission
+from marketplace.api.listings import Model, Models
+from marketplace.api.versions import Versions
+
+__all__ = ["Deprecation", "Model", "Models", "Publication", "Submission", "Versions"]
