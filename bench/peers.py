@@ -1,7 +1,8 @@
 """Whom we are measured beside, started with as little to do as they let one choose.
 
 Portkey checks no key, limits nothing and records nothing; LiteLLM has a master key alone and no store. That our gateway
-does more in the same measurement is said in the report.
+does more in the same measurement is said in the report. LiteLLM is there a second time with a part of what ours does:
+keys of its callers, each with two rate limits that its processes share in a Redis.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from bench.install import Installed, environment, portkey_that_streams
+from bench.wait import wait_for
 from config.cluster import ROOT, random_port
 from config.processes import Failure, spawn
+from config.servers import valkey_binary
 
 START_SECONDS = 180  # LiteLLM imports for half a minute on a busy machine
 MASTER_KEY = "sk-bench-7c1f0a93d2e84b56a1f3c9d07e2b4851"
+KEY = "sk-bench-caller-5d0e9b1c7a3f"
 NGINX = """
 daemon off;
 worker_processes 1;
@@ -56,8 +60,19 @@ model_list:
   - model_name: bench
     litellm_params: {{model: openai/bench, api_base: "http://127.0.0.1:{upstream}/v1", api_key: sk-upstream}}
 litellm_settings: {{telemetry: false, drop_params: true}}
-general_settings: {{master_key: {master_key}}}
+general_settings: {{{general}}}
 """
+LIMITED = "LiteLLM with limits"
+#: Its documented hook for keys that are not in its own store; what is limited it does itself from what this returns.
+KEYS = """
+from litellm.proxy._types import UserAPIKeyAuth
+
+async def user_api_key_auth(request, api_key):
+    if api_key != "{key}":
+        raise ValueError("unknown key")
+    return UserAPIKeyAuth(api_key=api_key, rpm_limit={most}, team_id="bench", team_rpm_limit={most})
+"""
+MOST_A_MINUTE = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +106,21 @@ def peers(installed: Sequence[Installed], upstream_port: int, body: Mapping[str,
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agorai-bench-")))
         started = []
+        is_streamed = bool(body.get("stream"))
         for one in installed:
             if one.path is not None:
                 try:
-                    started.append(_start(one, directory, upstream_port, is_streamed=bool(body.get("stream"))))
+                    started.append(_start(one, directory, upstream_port, is_streamed=is_streamed))
                 except Failure as failure:
                     absent.append(f"{one.name} {one.version} is not measured: {failure}.")
                     continue
                 stack.callback(_end, started[-1][1])
+            if one.path is not None and one.name == "LiteLLM" and not is_streamed:
+                counters, port = _start_counters(directory)
+                stack.callback(_end, counters)
+                target, process = _start(replace(one, name=LIMITED), directory, upstream_port, counters=port)
+                stack.callback(_end, process)
+                started.append((replace(target, parts={**target.parts, "Valkey": counters.pid}), process))
         for target, process in started:
             if why := _wait(target, process, body):
                 absent.append(f"{target.name} {target.version} is not measured: {why}.")
@@ -108,9 +130,9 @@ def peers(installed: Sequence[Installed], upstream_port: int, body: Mapping[str,
 
 
 def _start(
-    one: Installed, directory: Path, upstream: int, *, is_streamed: bool
+    one: Installed, directory: Path, upstream: int, *, is_streamed: bool = False, counters: int = 0
 ) -> tuple[Target, subprocess.Popen[bytes]]:
-    """Raises Failure."""
+    """counters: the port of the Redis that a peer's limits are counted in. Raises Failure."""
     assert one.path is not None
     port, headers, given = random_port(), {}, environment()
     match one.name:
@@ -126,14 +148,19 @@ def _start(
                 "-c",
                 str(configuration),
             ]
-        case "LiteLLM":
-            configuration = directory / "litellm.yaml"
-            configuration.write_text(LITELLM.format(upstream=upstream, master_key=MASTER_KEY))
+        case "LiteLLM" | "LiteLLM with limits":
+            general = [f"master_key: {MASTER_KEY}"]
+            if counters:
+                (directory / "keys.py").write_text(KEYS.format(key=KEY, most=MOST_A_MINUTE))
+                general.append("custom_auth: keys.user_api_key_auth")
+                general.append(f"coordination_redis: {{host: 127.0.0.1, port: {counters}}}")
+            configuration = directory / f"{one.name}.yaml"
+            configuration.write_text(LITELLM.format(upstream=upstream, general=", ".join(general)))
             given |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
             given["PATH"] = f"{one.path.parent}:{given['PATH']}"
             command = [str(one.path), "--config", str(configuration), "--host", "127.0.0.1", "--port", str(port)]
             command += ["--num_workers", "1"]
-            headers = {"Authorization": f"Bearer {MASTER_KEY}"}
+            headers = {"Authorization": f"Bearer {KEY if counters else MASTER_KEY}"}
         case "Portkey":
             program = portkey_that_streams(one.path) if is_streamed else one.path / "build" / "start-server.js"
             given |= {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"}
@@ -149,6 +176,15 @@ def _start(
         process = spawn(command, death_signal=signal.SIGTERM, cwd=ROOT, env=given, stdout=log, stderr=log)
     target = Target(one.name, f"http://127.0.0.1:{port}", "bench", headers, {one.name: process.pid}, one.version)
     return target, process
+
+
+def _start_counters(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A Valkey without a disk for a peer's limits, and its port."""
+    port = random_port()
+    command = [str(valkey_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    process = spawn(command, death_signal=signal.SIGTERM, cwd=directory, env=environment(), stdout=subprocess.DEVNULL)
+    wait_for(port, process)
+    return process, port
 
 
 def _wait(target: Target, process: subprocess.Popen[bytes], body: Mapping[str, Any]) -> str:
