@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 from django.contrib.postgres.aggregates import BoolOr
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import Aggregate, CharField, Count, DateTimeField, F, Func, IntegerField, Q, Sum, Value
-from django.db.models.functions import Concat, Greatest
+from django.db import connection
+from django.db.models import Aggregate, CharField, Count, DateTimeField, F, Func, IntegerField, Q, QuerySet, Sum, Value
+from django.db.models.functions import Concat, Greatest, TruncDay
 
 from accounts.models import Organization
 from gateway.models import Invocation
@@ -254,3 +255,45 @@ def page_of(calls: Any, *, before: UUID | None = None, after: UUID | None = None
     older = rows[size - 1].id if len(rows) > size else None
     rows = rows[:size]
     return Page(rows, newer=rows[0].id if rows and before is not None else None, older=older)
+
+
+class ModelHourQuerySet(QuerySet):
+    """Reads of the hours that `analytics.services.roll_up` keeps. Instants are aware UTC."""
+
+    #: How calls with one value are counted together, by hour or by day (UTC).
+    SPREAD_SQL = """
+SELECT date_trunc(%s, h.start, 'UTC'), x.value, sum(x.number)::bigint
+  FROM analytics_modelhour h, unnest(h.{name}_values, h.{name}_counts) AS x(value, number)
+ WHERE h.ai_model_id = %s AND h.start >= %s AND h.start < %s
+ GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+    def of_model(self, ai_model_id: UUID, start: datetime, end: datetime) -> ModelHourQuerySet:
+        return self.filter(ai_model_id=ai_model_id, start__gte=start, start__lt=end)
+
+    def by_day(self) -> list[tuple[date, int, int]]:
+        """Each day (UTC) that has calls: how many count, and how many of them were answered."""
+        days = self.values(day=TruncDay("start", tzinfo=UTC)).annotate(all=Sum("counted"), good=Sum("answered"))
+        return [(row["day"].date(), row["all"], row["good"]) for row in days.order_by("day")]
+
+    def spread(
+        self, name: str, ai_model_id: UUID, start: datetime, end: datetime, granularity: str
+    ) -> list[tuple[datetime, int, int]]:
+        """Bucket, value and how many calls had it, ascending. name: "latency", "first_token" or "speed"."""
+        if name not in ("latency", "first_token", "speed") or granularity not in ("hour", "day"):
+            raise ValueError(name)
+        with connection.cursor() as cursor:
+            cursor.execute(self.SPREAD_SQL.format(name=name), [granularity, ai_model_id, start, end])
+            rows: list[tuple[datetime, int, int]] = cursor.fetchall()
+        return rows
+
+
+def percentile(spread: Sequence[tuple[int, int]], share: float) -> int | None:
+    """The value that this share of the calls does not exceed. `spread`: ascending values with their counts."""
+    total = sum(number for _value, number in spread)
+    reached = 0
+    for value, number in spread:
+        reached += number
+        if reached >= share * total:
+            return value
+    return None

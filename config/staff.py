@@ -100,6 +100,8 @@ GROUPS: Mapping[str, StaffGroup] = {
         _("Keeps the site running: calls, queues, rate limits, logs."),
         (
             "accounts.organization",
+            "analytics.modelhour",
+            "analytics.rolledhour",
             "apikeys.apikey",
             "gateway.deployment",
             "gateway.endpoint",

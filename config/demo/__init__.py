@@ -18,6 +18,7 @@ from django.db import transaction
 
 from accounts import services as accounts
 from accounts.models import Organization, User
+from analytics import services as analytics
 from apikeys import services as apikeys
 from common import clock
 from common.problems import Problem
@@ -72,6 +73,7 @@ def seed(*, var: Var, upstream_url: str, number: int) -> Seeded:
     if not Invocation.objects.filter(is_demo=True).order_by().exists():
         done.made_calls = make_usage(done.users["consumer"], KEY_NAME, publisher, number)
         gateway.measure_models(all_days=True)
+        analytics.roll_up(all_hours=True)
     people = {role: {"email": person["email"], "password": passwords[role]} for role, person in ROLES.items()}
     demo = {"url": settings.SITE_URL, "users": people, "api_key": api_key}
     if demo != noted:

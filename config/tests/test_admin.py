@@ -20,6 +20,8 @@ from django.utils import timezone
 from accounts.models import Budget, DeveloperRequest, EmailCode, Membership, Organization, RefreshFamily, User
 from accounts.services import open_family, request_developer_role, set_spend_limit
 from accounts.tests.factories import mails_to, make_user
+from analytics.models import ModelHour, RolledHour
+from analytics.services import roll_up
 from apikeys.models import APIKey, LeakReport
 from apikeys.tests.factories import make_key
 from billing.models import UsageEvent
@@ -74,6 +76,7 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
         open_family(user=user, client="test")
         call = make_call(ai_model, organization=organization, user=user, api_key=key, cost_nano=680_000)
         settle_orphans()
+        roll_up()
         return {
             User: user,
             DeveloperRequest: request_developer_role(user=user, reason="I have a model of the <b>weather</b>."),
@@ -96,6 +99,8 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
                 created_at=timezone.now(),
                 steps=[Step("reach", "failed", "no_answer", {"reason": "Nothing <b>answers</b>."}).document],
             ),
+            ModelHour: ModelHour.objects.get(ai_model=ai_model),
+            RolledHour: RolledHour.objects.latest("start"),
             Deployment: create_deployment(
                 organization=organization, name="support", ai_model_id=ai_model.pk, version="1.0.0", rate_limit=60
             ),
