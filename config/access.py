@@ -26,6 +26,8 @@ ACCESS: dict[str, Policy] = {
     "playground": public(),  # to fill in; a run needs a person, and the view asks for one
     "model-api": public(),
     "model-versions-page": public(),
+    "model-stats": public(),
+    "model-stats-markdown": public(),
     "publisher": public(),
     "search": public(),
     "theme": public(),
@@ -108,6 +110,8 @@ ACCESS: dict[str, Policy] = {
     "api:models": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model-versions": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
+    "api:model-prices": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
+    "api:model-price": signed_in(write="models:write", **PUBLISHERS),
     "api:model-submit": signed_in(write="models:write", **PUBLISHERS),
     "api:model-publish": signed_in(write="models:write", **PUBLISHERS),
     "api:model-deprecate": signed_in(write="models:write", **PUBLISHERS),

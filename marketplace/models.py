@@ -111,7 +111,7 @@ class AIModel(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
-    prices_in_force: list[Price]  # the price alone, where `AIModelQuerySet.detailed` has read it
+    known_prices: list[Price]  # what `PriceQuerySet.known` says of it, where `AIModelQuerySet.detailed` has read it
 
     objects = AIModelQuerySet.as_manager()
 
@@ -202,10 +202,16 @@ class AIModel(models.Model):
     @property
     def price(self) -> Price | None:
         """The price in force; without a query where `AIModelQuerySet.detailed` has read it."""
-        prices = getattr(self, "prices_in_force", None)
-        if prices is None:
-            return self.prices.in_force().first()
-        return next(iter(prices), None)
+        return next((price for price in self._known_prices() if not price.is_announced), None)
+
+    @property
+    def announced_price(self) -> Price | None:
+        """The next one that is to come; without a query where `AIModelQuerySet.detailed` has read it."""
+        return next((price for price in self._known_prices() if price.is_announced), None)
+
+    def _known_prices(self) -> list[Price]:
+        found: list[Price] | None = getattr(self, "known_prices", None)
+        return list(self.prices.known()) if found is None else found
 
 
 class ModelVersion(models.Model):
@@ -333,6 +339,9 @@ class Price(models.Model):
     included_calls = models.PositiveIntegerField(default=0)
     effective_from = models.DateTimeField()
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    is_announced = False  # said by `PriceQuerySet.known`: its instant is to come
+    state: str  # said by `PriceQuerySet.history`
 
     objects = PriceQuerySet.as_manager()
 

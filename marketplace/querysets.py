@@ -5,7 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from django.db import models
-from django.db.models import Count, Exists, F, Min, OuterRef, Prefetch, Q, Subquery, Sum
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    Func,
+    Min,
+    OuterRef,
+    Prefetch,
+    Q,
+    Subquery,
+    Sum,
+    Value,
+    When,
+)
+from django.dispatch import Signal
 
 from common.clock import ClockNow
 from common.ids import decode
@@ -19,9 +35,30 @@ if TYPE_CHECKING:
 
 #: The states in which everybody may see a model.
 PUBLIC_STATUSES = ("published", "deprecated")
+#: Columns of a listing that no reader is shown, and those that lists are filtered and ordered by.
+UNSEEN = frozenset({"checked_at", "check_passed", "reviewed", "review_note", "is_demo"})
+LISTED = frozenset(
+    {
+        *("status", "publisher", "publisher_id", "category", "capabilities", "published_at", "is_callable"),
+        *("rating_sum", "rating_count", "demand", "latency_order", "price_type", "price_order"),
+    }
+)
+#: Sent where `update` has changed rows, with their `ids` and the names of the `fields`: Django says nothing of those.
+updated = Signal()
 
 
 class AIModelQuerySet(models.QuerySet):
+    def update(self, **values: Any) -> int:
+        """Django's, and whoever keeps what it changes is told."""
+        if values.keys() <= UNSEEN:
+            return super().update(**values)
+        ids = list(self.order_by().values_list("pk", flat=True))
+        changed = super().update(**values)
+        updated.send(self.model, ids=ids, fields=values.keys())
+        return changed
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
     def published(self) -> AIModelQuerySet:
         """What everybody may see: published models, deprecated ones too."""
         return self.filter(status__in=PUBLIC_STATUSES)
@@ -59,7 +96,7 @@ class AIModelQuerySet(models.QuerySet):
 
     def detailed(self) -> AIModelQuerySet:
         """With everything that the API and the pages show of a model, in a fixed number of queries."""
-        prices = Prefetch("prices", self._prices().current(), to_attr="prices_in_force")
+        prices = Prefetch("prices", self._prices().known(), to_attr="known_prices")
         related = self.select_related("publisher", "current_version", "measurement")
         return related.defer("search_vector").prefetch_related(prices)
 
@@ -68,9 +105,10 @@ class AIModelQuerySet(models.QuerySet):
         related = self.select_related("publisher", "current_version", "measurement")
         found = related.defer("search_vector", "measurement__days").in_bulk(ids)
         rows = cast("dict[UUID, AIModel]", found)
-        prices = {price.ai_model_id: [price] for price in self._prices().current().filter(ai_model__in=ids)}
         for row in rows.values():
-            row.prices_in_force = prices.get(row.pk, [])
+            row.known_prices = []
+        for price in self._prices().known().filter(ai_model__in=list(rows)):
+            rows[price.ai_model_id].known_prices.append(price)
         return [rows[id] for id in ids if id in rows]
 
     def _prices(self) -> Any:
@@ -87,10 +125,36 @@ class VersionQuerySet(models.QuerySet):
         return self.filter(published if organization is None else published | Q(ai_model__publisher=organization))
 
 
+class PriceInForce(Func):
+    """The id of the price in force of a model: what is shown, billed and said by the API, by the one SQL function."""
+
+    template = "(SELECT r.id FROM marketplace_price_in_force(%(expressions)s) r)"
+    output_field = models.UUIDField()
+
+
 class PriceQuerySet(models.QuerySet):
     def in_force(self) -> PriceQuerySet:
-        """The prices that have come into effect, newest first: the first one of each model is in force."""
-        return self.filter(effective_from__lte=ClockNow()).order_by("-effective_from", "-id")
+        """The price in force of each model."""
+        return self.filter(pk=PriceInForce("ai_model_id"))
+
+    def announced(self) -> PriceQuerySet:
+        """Those that are to come, the soonest first."""
+        return self.filter(effective_from__gt=ClockNow()).order_by("effective_from")
+
+    def known(self) -> PriceQuerySet:
+        """Of each model the price in force, and those announced, the soonest first; `is_announced` tells them apart."""
+        is_announced = Q(effective_from__gt=ClockNow())
+        rows = self.filter(Q(pk=PriceInForce("ai_model_id")) | is_announced).order_by("effective_from")
+        return rows.annotate(is_announced=ExpressionWrapper(is_announced, models.BooleanField()))
+
+    def history(self) -> PriceQuerySet:
+        """All there were and will be, with `state`: announced, in_force or past."""
+        state = Case(
+            When(effective_from__gt=ClockNow(), then=Value("announced")),
+            When(pk=PriceInForce("ai_model_id"), then=Value("in_force")),
+            default=Value("past"),
+        )
+        return self.annotate(state=state)
 
     def by_task(self) -> Any:
         """A dictionary per task of published models: `category`, `models` and how many are `free`, and the lowest rate
@@ -108,7 +172,3 @@ class PriceQuerySet(models.QuerySet):
         }
         tasks = now.values(category=F("ai_model__category")).annotate(**figures)
         return tasks.order_by("-calls", "-models", "category")
-
-    def current(self) -> PriceQuerySet:
-        """The price in force of each model."""
-        return self.in_force().order_by("ai_model", "-effective_from", "-id").distinct("ai_model")

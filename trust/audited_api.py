@@ -147,6 +147,12 @@ def _models(deeds: Deeds) -> None:
     deeds.api(publisher, "PUT", "api:model", ref, body=body, act="model.changed", says="before after")
     body = {**DRAFT, "pricing": {"type": "paid", "rates": {"per_call": "0.002"}}}
     deeds.api(publisher, "PUT", "api:model", ref, body=body, act="model.price_changed", says="before after")
+    body = {"type": "paid", "rates": {"per_call": "0.003"}, "effective_from": "2099-01-01T00:00:00Z"}
+    says = "before after"
+    later = deeds.api(publisher, "POST", "api:model-prices", ref, body=body, act="model.price_changed", says=says).json
+    deeds.api(
+        publisher, "DELETE", "api:model-price", ref, _uuid(later["id"]), act="model.price_withdrawn", says="before"
+    )
     for path in ("/shout", "/whisper"):
         secret = f"upstream-{secrets.token_hex(8)}"
         deeds.secrets.add(secret)

@@ -172,13 +172,14 @@ def _things(pattern: str, house: House, caller: Caller) -> Iterator[Thing]:
         yield Thing("passkey", house, house.passkey, {"<int:pk>": str(house.passkey.pk)}, {"<int:pk>": "987654321"})
     elif "<str:ref>" in pattern:
         for status, ai_model in house.models.items():
+            price = {"<prc:id>": encode("prc", ai_model.price.pk)}
+            other = _missing(price, "prc")
             names = {"<str:ref>": ai_model.public_id}
-            yield Thing(status, house, ai_model, names, _missing(names, "mdl"))
+            yield Thing(status, house, ai_model, names | price, _missing(names, "mdl") | other)
             if status == "draft":
-                by_name = {"<str:ref>": f"{house.organization.slug}:{ai_model.slug}"}
-                yield Thing(
-                    status, house, ai_model, by_name, {"<str:ref>": f"{house.organization.slug}:{ai_model.slug[::-1]}"}
-                )
+                slugs = (ai_model.slug, ai_model.slug[::-1])
+                there, nowhere = ({"<str:ref>": f"{house.organization.slug}:{slug}"} for slug in slugs)
+                yield Thing(status, house, ai_model, there | price, nowhere | other)
     elif "<str:slug>" in pattern or pattern == "/v1/models/<path:slug>":
         listed = house.chat if pattern.startswith("/v1/") else house.models.get("published")
         for status, ai_model in (("draft", house.models["draft"]), ("published", listed)):

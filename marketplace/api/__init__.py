@@ -2,6 +2,7 @@
 
 from marketplace.api.life import Deprecation, Publication, Submission
 from marketplace.api.listings import Model, Models
+from marketplace.api.prices import OnePrice, Prices
 from marketplace.api.versions import Versions
 
-__all__ = ["Deprecation", "Model", "Models", "Publication", "Submission", "Versions"]
+__all__ = ["Deprecation", "Model", "Models", "OnePrice", "Prices", "Publication", "Submission", "Versions"]

@@ -3,12 +3,22 @@
 from marketplace.serializers.answers import (
     AIModelOut,
     AIModelsOut,
+    PriceOut,
     VersionOut,
     facets_out,
     model_out,
+    price_out,
     version_out,
 )
-from marketplace.serializers.requests import AIModelIn, DeprecationIn, ExploreQuery, SearchQuery, VersionIn, query_of
+from marketplace.serializers.requests import (
+    AIModelIn,
+    DeprecationIn,
+    ExploreQuery,
+    PriceIn,
+    SearchQuery,
+    VersionIn,
+    query_of,
+)
 
 __all__ = [
     "AIModelIn",
@@ -16,11 +26,14 @@ __all__ = [
     "AIModelsOut",
     "DeprecationIn",
     "ExploreQuery",
+    "PriceIn",
+    "PriceOut",
     "SearchQuery",
     "VersionIn",
     "VersionOut",
     "facets_out",
     "model_out",
+    "price_out",
     "query_of",
     "version_out",
 ]

@@ -26,10 +26,8 @@ def optional_amount(nano: int | None) -> str | None:
     return None if nano is None else amount(nano)
 
 
-def pricing_out(price: Price | None) -> dict[str, Any] | None:
-    """The same figures that calls are billed with; null as long as a draft has no price."""
-    if price is None:
-        return None
+def terms_out(price: Price) -> dict[str, Any]:
+    """The same figures that calls are billed with."""
     return {
         "type": price.type,
         "amount": optional_amount(price.amount_nano),
@@ -41,7 +39,21 @@ def pricing_out(price: Price | None) -> dict[str, Any] | None:
             "output_tokens_per_million": optional_amount(price.output_nano_per_million),
             "included_calls": price.included_calls,
         },
+        "effective_from": instant(price.effective_from),
     }
+
+
+def pricing_out(ai_model: AIModel) -> dict[str, Any] | None:
+    """The price in force and the next that is announced; null as long as a draft has no price."""
+    price, announced = ai_model.price, ai_model.announced_price
+    if price is None:
+        return None
+    return {**terms_out(price), "announced": None if announced is None else terms_out(announced)}
+
+
+def price_out(price: Price) -> dict[str, Any]:
+    """One of `PriceQuerySet.history`."""
+    return {"id": encode("prc", price.id), **terms_out(price), "state": price.state}
 
 
 def stats_out(ai_model: AIModel) -> dict[str, Any]:
@@ -79,7 +91,7 @@ def model_out(ai_model: AIModel) -> dict[str, Any]:
         "category": ai_model.category,
         "capabilities": ai_model.capabilities,
         "api_spec": {"input": version.input_schema, "output": version.output_schema} if version else None,
-        "pricing": pricing_out(ai_model.price),
+        "pricing": pricing_out(ai_model),
         "license": ai_model.license,
         "context_tokens": ai_model.context_tokens,
         "stats": stats_out(ai_model),
@@ -120,12 +132,26 @@ class RatesOut(Serializer):
     included_calls = IntegerField()
 
 
-class PricingOut(Serializer):
+class TermsOut(Serializer):
     type = serializers.ChoiceField(choices=Price.Type.choices)
     amount = CharField(allow_null=True)
     period = serializers.ChoiceField(choices=Price.Period.choices, allow_null=True)
     currency = CharField()
     rates = RatesOut()
+    effective_from = DateTimeField()
+
+
+class PricingOut(TermsOut):
+    """The price in force."""
+
+    announced = TermsOut(allow_null=True, help_text="The next price, and from when on.")
+
+
+class PriceOut(TermsOut):
+    """One price of a model's history."""
+
+    id = TypeIDField("prc")
+    state = serializers.ChoiceField(choices=["announced", "in_force", "past"])
 
 
 class ApiSpecOut(Serializer):

@@ -13,7 +13,7 @@ from rest_framework import serializers
 from common.money import MAX_NANO
 from common.pagination import PageQuery
 from common.problems import FieldError
-from common.rest import BooleanField, CharField, IntegerField, MoneyField, Serializer
+from common.rest import BooleanField, CharField, DateTimeField, IntegerField, MoneyField, Serializer
 from marketplace import search
 from marketplace.models import SEMVER, Category, Price
 from marketplace.services.pricing import Terms, faults_of
@@ -100,6 +100,18 @@ class PricingIn(Serializer):
         if faults := faults_of(terms):
             raise serializers.ValidationError(nested(faults))
         return terms
+
+
+class PriceIn(PricingIn):
+    """The fields of `pricing`, and from when on."""
+
+    effective_from = DateTimeField(
+        required=False, allow_null=True, default=None, help_text="An instant to come; null or none: at once."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> Any:
+        effective_from = attrs.pop("effective_from")
+        return {"terms": super().validate(attrs), "effective_from": effective_from}
 
 
 class ApiSpecIn(Serializer):

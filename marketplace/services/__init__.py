@@ -32,7 +32,7 @@ from marketplace.services.measurements import (
     days_known_until,
     typical_cost,
 )
-from marketplace.services.pricing import Terms, apply_prices, set_price, terms_of
+from marketplace.services.pricing import Terms, apply_prices, set_price, terms_of, withdraw_price
 
 __all__ = [
     "MODERATE",
@@ -71,4 +71,5 @@ __all__ = [
     "sweep_index",
     "typical_cost",
     "update_model",
+    "withdraw_price",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -12,10 +12,14 @@ from django.db import connection, transaction
 from common import clock
 from common.money import MAX_NANO, NANO, rate
 from common.problems import FieldError, ValidationFailed
+from marketplace.errors import WrongStatus
 from marketplace.models import AIModel, Price
+from marketplace.querysets import PUBLIC_STATUSES
 from observability.services import record
 
 MAX_PRICE_NANO = 1_000_000 * NANO  # keeps the cost of the largest call within a bigint
+MAX_ANNOUNCED = 12  # prices to come, of one model: a year of months
+SETTLED_SECONDS = 60  # a price that comes so soon may be read already by a call that begins with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,29 +75,62 @@ def terms_of(price: Price) -> Terms:
 def set_price(*, ai_model: AIModel, terms: Terms, effective_from: datetime | None = None) -> Price:
     """The model's price from now on, or from a later instant; the one in force if it is the same now.
 
-    Raises ValidationFailed, also for an instant that has passed or already has a price.
+    Raises ValidationFailed, also for an instant that has passed or already has a price, and WrongStatus.
     """
-    if effective_from is not None:
-        return _schedule_price(ai_model, terms, effective_from)
     _check(terms)
+    status = _lock(ai_model)
+    if status == AIModel.Status.ARCHIVED:
+        raise WrongStatus("An archived model has no more prices.", model_status=status)
+    if status in PUBLIC_STATUSES and terms.type == Price.Type.PAID and not _asks_for_money(terms):
+        detail = "A paid model that everybody may call needs an amount or a rate."
+        raise ValidationFailed(errors=[{"pointer": "/pricing/rates", "code": "required", "detail": detail}])
     values = {**asdict(terms), "currency": settings.CURRENCY}
+    if effective_from is not None:
+        return _announce_price(ai_model, values, effective_from)
     current: Price | None = ai_model.prices.in_force().first()
     if current is not None and all(getattr(current, name) == value for name, value in values.items()):
         return current
     return _add(ai_model, values, clock.now(), current)
 
 
-def _schedule_price(ai_model: AIModel, terms: Terms, at: datetime) -> Price:
-    _check(terms)
+@transaction.atomic
+def withdraw_price(*, price: Price) -> None:
+    """Take back what was announced. Raises ValidationFailed for a price that has come, or comes within the minute."""
+    soonest = clock.now() + timedelta(seconds=SETTLED_SECONDS)
+    if not Price.objects.filter(pk=price.pk, effective_from__gt=soonest).delete()[0]:
+        detail = "It has taken effect, or does so within a minute. Set another price."
+        raise ValidationFailed(errors=[{"pointer": "/effective_from", "code": "too_late", "detail": detail}])
+    record(
+        "model.price_withdrawn",
+        target=price.ai_model,
+        organization_id=price.ai_model.publisher_id,
+        before={**asdict(terms_of(price)), "effective_from": price.effective_from.isoformat()},
+    )
+
+
+def _announce_price(ai_model: AIModel, values: dict[str, Any], at: datetime) -> Price:
+    announced = [price.effective_from for price in ai_model.prices.announced()]
     detail = ""
     if at <= clock.now():
         detail = "A price takes effect now or later: what was charged stays charged."
-    elif ai_model.prices.filter(effective_from=at).exists():
+    elif at in announced:
         detail = "Another price takes effect at this instant."
+    elif len(announced) >= MAX_ANNOUNCED:
+        detail = f"There are {MAX_ANNOUNCED} prices to come already. Withdraw one first."
     if detail:
         raise ValidationFailed(errors=[{"pointer": "/effective_from", "code": "invalid", "detail": detail}])
     before: Price | None = ai_model.prices.filter(effective_from__lt=at).order_by("-effective_from").first()
-    return _add(ai_model, {**asdict(terms), "currency": settings.CURRENCY}, at, before)
+    return _add(ai_model, values, at, before)
+
+
+def _lock(ai_model: AIModel) -> str:
+    """One price after the other. Returns the model's status."""
+    status: str = AIModel.objects.select_for_update(no_key=True).values_list("status", flat=True).get(pk=ai_model.pk)
+    return status
+
+
+def _asks_for_money(terms: Terms) -> bool:
+    return any(getattr(terms, name) is not None for name in POINTERS)
 
 
 def _check(terms: Terms) -> None:
@@ -125,9 +162,7 @@ def apply_prices() -> int:
             "  FROM marketplace_price p WHERE p.ai_model_id = m.id"
             "   AND p.effective_from > clock_now() - interval '7 days' AND p.effective_from <= clock_now()"
             "   AND p.effective_from > p.created_at + interval '1 minute'"  # the others told it when they were written
-            "   AND NOT EXISTS (SELECT FROM marketplace_price newer WHERE newer.ai_model_id = m.id"
-            "     AND newer.effective_from <= clock_now()"
-            "     AND (newer.effective_from, newer.id) > (p.effective_from, p.id))"
+            "   AND p.id = (SELECT r.id FROM marketplace_price_in_force(m.id) r)"
             "   AND (m.price_type, m.price_order) IS DISTINCT FROM (p.type, greatest(coalesce(p.amount_nano, 0),"
             "     coalesce(p.per_call_nano, 0), coalesce(p.input_nano_per_million, 0),"
             "     coalesce(p.output_nano_per_million, 0)))"

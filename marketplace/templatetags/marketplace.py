@@ -19,6 +19,7 @@ from marketplace.templatetags.plates import card_cells, uptime_words
 from marketplace.templatetags.plates import plate_cells as plate_cells
 from marketplace.templatetags.words import availability_words, cost_words, price_words, state_of
 
+SHOWN_PRICES = 12
 SHOWN_CAPABILITIES = 4  # in the header; all of them stand beside the text
 
 register = template.Library()
@@ -52,7 +53,7 @@ def model_card(ai_model: AIModel) -> dict[str, object]:
 def model_header(context: Context, ai_model: AIModel, tab: str = "overview") -> dict[str, object]:
     """What stands at the top of every page about a model: crumbs, name, state, plate and tabs.
 
-    tab: "overview", "playground", "api" or "versions".
+    tab: "overview", "playground", "api", "versions" or "stats".
     """
     publisher = ai_model.publisher
     address = [publisher.slug, ai_model.slug]
@@ -63,6 +64,7 @@ def model_header(context: Context, ai_model: AIModel, tab: str = "overview") -> 
         "playground": (_("Playground"), reverse("playground", args=address)),
         "api": (_("API"), reverse("model-api", args=address)),
         "versions": (_("Versions"), reverse("model-versions-page", args=address)),
+        "stats": (_("Stats"), reverse("model-stats", args=address)),
     }
     return {
         "ai_model": ai_model,
@@ -88,6 +90,13 @@ def model_header(context: Context, ai_model: AIModel, tab: str = "overview") -> 
         "playground": pages["playground"][1],
         "is_signed_in": actor.user is not None,
     }
+
+
+@register.inclusion_tag("marketplace/prices.html")
+def model_prices(ai_model: AIModel) -> dict[str, object]:
+    """What it costs and since when, what it will cost, and what it did cost: the latest of its history."""
+    rows = list(ai_model.prices.history().order_by("-effective_from", "-id")[: SHOWN_PRICES + 1])
+    return {"rows": rows[:SHOWN_PRICES], "has_more": len(rows) > SHOWN_PRICES, "announced": ai_model.announced_price}
 
 
 @register.filter

@@ -82,6 +82,7 @@ def test_a_draft_is_made_and_looks_as_documented(grace):
     assert set(made) == MODEL_FIELDS
     assert made["id"].startswith("mdl_")
     assert made["slug"] == f"{grace.organization.slug}/shouter"
+    assert made["pricing"].pop("effective_from").endswith("Z")
     assert made["pricing"] == {
         "type": "paid",
         "amount": None,
@@ -93,6 +94,7 @@ def test_a_draft_is_made_and_looks_as_documented(grace):
             "output_tokens_per_million": None,
             "included_calls": 0,
         },
+        "announced": None,
     }
     assert made["stats"] == {
         "rating": 0,

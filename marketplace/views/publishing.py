@@ -80,7 +80,7 @@ def publish_price(request: HttpRequest, id: UUID) -> HttpResponse:
         try:
             from_ = form.cleaned_data["effective_from"]
             services.set_price(ai_model=ai_model, terms=form.terms(), effective_from=from_)
-        except ValidationFailed as problem:
+        except REFUSALS as problem:
             form.add_problem(problem)
         else:
             messages.success(request, _("The price is saved."))
@@ -91,11 +91,7 @@ def publish_price(request: HttpRequest, id: UUID) -> HttpResponse:
         estimate = shown.estimate()
     else:
         estimate = form.estimate()
-    at = clock.now()
-    history = [
-        {"price": row, "is_coming": row.effective_from > at, "is_now": price is not None and row.pk == price.pk}
-        for row in ai_model.prices.order_by("-effective_from", "-id")[:PRICES_SHOWN]
-    ]
+    history = ai_model.prices.history().order_by("-effective_from", "-id")[:PRICES_SHOWN]
     context = {"form": form, "ai_model": ai_model, "estimate": estimate, "history": history, "symbol": _symbol()}
     return _step(request, "price", context, 422 if form.is_bound and form.errors else 200)
 
@@ -177,7 +173,7 @@ def _unsaved(publisher: Any, values: Mapping[str, Any], like: AIModel | None = N
     shown.context_tokens = values.get("context_tokens")
     shown.is_callable = like.is_callable if like else True
     price = like.price if like else None
-    shown.prices_in_force = [price or Price(type="free", currency=settings.CURRENCY)]
+    shown.known_prices = [price or Price(type="free", currency=settings.CURRENCY)]
     return shown
 
 

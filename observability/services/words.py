@@ -72,6 +72,7 @@ ACTIONS = {
     "model.changed": _("Listing changed"),
     "model.version_added": _("Version added"),
     "model.price_changed": _("Price set"),
+    "model.price_withdrawn": _("Announced price withdrawn"),
     "model.endpoint_set": _("Endpoint set"),
     "model.check_asked": _("Contract check asked for"),
     "model.submitted": _("Model submitted"),
@@ -81,6 +82,16 @@ ACTIONS = {
     "model.suspended": _("Model suspended"),
     "model.archived": _("Model archived"),
     "model.deleted": _("Draft deleted"),
+    "model.reported": _("Model reported to the staff"),
+    "review.posted": _("Review written"),
+    "review.changed": _("Review changed"),
+    "review.deleted": _("Review deleted"),
+    "review.replied": _("Review answered"),
+    "review.reply_deleted": _("Answer to a review deleted"),
+    "review.reported": _("Review reported to the staff"),
+    "review.hidden": _("Review hidden by staff"),
+    "review.shown": _("Review shown again by staff"),
+    "report.decided": _("Report decided by staff"),
     "message.sent_again": _("Mail sent again by staff"),
     "staff.added": _("Added by staff"),
     "staff.changed": _("Changed by staff"),
@@ -99,6 +110,8 @@ TARGETS = {
     "deployment": ("deployment", "dep"),
     "budget": ("budget", "bud"),
     "message": ("message", "msg"),
+    "review": ("review", "rev"),
+    "report": ("report", "rpt"),
 }
 
 
