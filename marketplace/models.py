@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from django.contrib.postgres.fields import ArrayField
@@ -225,6 +226,7 @@ class ModelVersion(models.Model):
     changelog = models.TextField(max_length=5_000, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
     sunset_on = models.DateField(null=True, blank=True)  # the day (UTC) from which it may be gone
+    sunset_announced_at = models.DateTimeField(null=True, blank=True)  # when that day was set
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = VersionQuerySet.as_manager()
@@ -233,6 +235,16 @@ class ModelVersion(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["ai_model", "version"], name="model_version_once_per_model"),
             models.CheckConstraint(condition=Q(version__regex=SEMVER), name="model_version_is_semver"),
+            models.CheckConstraint(
+                condition=Q(sunset_on=None, sunset_announced_at=None)
+                | Q(sunset_on__isnull=False, sunset_announced_at__isnull=False, published_at__isnull=False),
+                name="model_version_sunset_is_announced",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["sunset_on"], condition=Q(sunset_on__isnull=False), name="model_version_sunset"
+            ),  # the sweep that mails whoever is pinned reads this alone
         ]
 
     def __str__(self) -> str:
@@ -242,6 +254,46 @@ class ModelVersion(models.Model):
     def number(self) -> tuple[int, ...]:
         """`1.10.0` as (1, 10, 0), to compare by."""
         return tuple(int(part) for part in self.version.split("."))
+
+    def is_over(self, today: date) -> bool:
+        """Whether the day has come from which it may be gone. today: in UTC."""
+        return self.sunset_on is not None and self.sunset_on <= today
+
+
+class UnsavedStep(models.Model):
+    """What somebody typed into a step of publishing and did not save, as they typed it, to be shown when they return.
+
+    Of a listing, or of a person's next one in an organization. Never a secret.
+    """
+
+    class Step(models.TextChoices):
+        BASICS = "basics", _("Basics")
+        ENDPOINT = "endpoint", _("Endpoint")
+        PRICE = "price", _("Price")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey("accounts.Organization", models.CASCADE, related_name="unsaved_steps")
+    ai_model = models.ForeignKey(AIModel, models.CASCADE, null=True, blank=True, related_name="unsaved_steps")
+    user = models.ForeignKey("accounts.User", models.CASCADE, null=True, blank=True, related_name="unsaved_steps")
+    step = models.CharField(max_length=8, choices=Step)
+    values = models.JSONField()  # field of the form -> text
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["ai_model", "step"], name="unsaved_step_once_per_listing"),
+            models.UniqueConstraint(
+                fields=["organization", "user"], condition=Q(ai_model=None), name="unsaved_step_once_per_new_listing"
+            ),
+            models.CheckConstraint(
+                condition=Q(ai_model__isnull=False, user=None) | Q(ai_model=None, user__isnull=False, step="basics"),
+                name="unsaved_step_is_of_a_listing_or_a_person",
+            ),
+            models.CheckConstraint(condition=Q(step__in=["basics", "endpoint", "price"]), name="unsaved_step_step"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.step} of {self.ai_model_id}"
 
 
 class Measurement(models.Model):
