@@ -1,10 +1,20 @@
 """What the pages of this app draw."""
 
+from decimal import Decimal
+
 from django import template
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 register = template.Library()
+
+
+@register.filter
+def speed(tenths: int) -> str:
+    """Tenths of tokens a second as "41.5 tok/s"."""
+    return _("%(number)s tok/s") % {"number": number_format(Decimal(tenths) / 10, 1, use_l10n=True)}
 
 
 @register.simple_tag

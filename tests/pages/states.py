@@ -11,7 +11,10 @@ from tests import client
 from tests.pages.site import NOBODYS, addresses, expected_status
 from tests.pages.visitor import PASSWORD, ROLES, Visitor, Visitors, text_of, token_in
 
-NOT_PAGES = {"livez", "readyz", "mfa_download_recovery_codes", "admin:jsi18n", "admin:autocomplete"}
+NOT_PAGES = {
+    *("livez", "readyz", "mfa_download_recovery_codes", "admin:jsi18n", "admin:autocomplete"),
+    "model-stats-markdown",
+}
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1"
 LINK_OF_ALARM = re.compile(r"/accounts/not-me/\S+")
 Prepared = tuple[Visitor, str]
