@@ -83,6 +83,7 @@ class AIModel(models.Model):
     review_note = models.TextField(max_length=2_000, blank=True)  # what the staff said when they sent it back
     license = models.CharField(max_length=60, blank=True)  # an SPDX identifier, or a few words
     context_tokens = models.PositiveIntegerField(null=True, blank=True)  # the most that one call may hold
+    logo = models.UUIDField(null=True, editable=False)  # told by media: the file of its picture
     # Told from above, for search to sort by.
     rating_sum = models.PositiveIntegerField(default=0)
     rating_count = models.PositiveIntegerField(default=0)

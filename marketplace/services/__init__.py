@@ -23,6 +23,7 @@ from marketplace.services.listings import (
     suspend,
     update_model,
 )
+from marketplace.services.looks import record_logo
 from marketplace.services.mails import tell
 from marketplace.services.measurements import (
     Measured,
@@ -61,6 +62,7 @@ __all__ = [
     "rebuild_index",
     "record_callable",
     "record_check",
+    "record_logo",
     "reject",
     "require_publisher",
     "set_price",
