@@ -46,7 +46,7 @@ class Walker:
         """Waits until the address begins like that."""
         self.page.wait_for_url(re.compile(re.escape(self.url + path)))
 
-    def is_told(self, words: str) -> None:
+    def is_told(self, words: str | re.Pattern[str]) -> None:
         """Waits until these words are seen, in a toast, a notice or the page."""
         self.page.get_by_text(words).locator("visible=true").first.wait_for()
 
@@ -61,14 +61,14 @@ class Walker:
 
     # --- In and out ---
 
-    def type_password(self, path: str = "/") -> None:
+    def type_password(self, path: str = "/", password: str = PASSWORD) -> None:
         self.goto(f"/accounts/login/?next={path}")
         self.page.get_by_label("E-mail address").fill(self.email)
-        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_label("Password").fill(password)
         self.page.get_by_role("button", name="Log in", exact=True).click()
 
-    def log_in(self, path: str = "/") -> None:
-        self.type_password(path)
+    def log_in(self, path: str = "/", password: str = PASSWORD) -> None:
+        self.type_password(path, password)
         self.arrives(path)
 
     def log_out(self) -> None:
