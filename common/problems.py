@@ -231,6 +231,12 @@ class Conflict(Problem):
     fix = "Read the object again and decide anew."
 
 
+class PreconditionFailed(Problem):
+    code, status, title = "precondition_failed", 412, "Changed since you read it"
+    explanation = "What you want to replace is no longer what the `ETag` in `If-Match` stands for: somebody changed it."
+    fix = "Read it again, make your change to what it says now, and send the new `ETag` in `If-Match`."
+
+
 class MisdirectedRequest(Problem):
     code, status, title = "misdirected_request", 421, "Wrong host name"
     explanation = "This server does not answer for the host name in the request."

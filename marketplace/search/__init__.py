@@ -102,16 +102,18 @@ class Search(Protocol):
 
 
 def engine() -> Search:
-    """The engine of this site: Elasticsearch where one is set, with PostgreSQL behind it."""
+    """The engine of this site: Elasticsearch where one is set, with PostgreSQL behind it; and what was found lately."""
     return _engine(bool(settings.ELASTICSEARCH_URL))
 
 
 @cache
 def _engine(is_elastic: bool) -> Search:
+    from marketplace.search.kept import Kept
+
     if is_elastic:
         from marketplace.search.elasticsearch import WithFallback
 
-        return WithFallback()
+        return Kept(WithFallback())
     from marketplace.search.postgres import PostgresSearch
 
-    return PostgresSearch()
+    return Kept(PostgresSearch())

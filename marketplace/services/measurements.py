@@ -13,6 +13,7 @@ from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from marketplace.models import MEASURED_DAYS, MIN_SAMPLES, UNMEASURED, AIModel, Measurement
+from marketplace.services.forgetting import forget
 from marketplace.services.pricing import cost_of
 
 #: A day with fewer calls than this says nothing.
@@ -82,6 +83,7 @@ def apply_measurements(*, measured: Iterable[Measured], at: datetime, days_from:
     ).exclude(latency_order=F("measured_order"), popularity=F("measured_requests")).update(
         latency_order=F("measured_order"), popularity=F("measured_requests")
     )
+    forget([row.ai_model_id for row in rows], lists=False)
     return len(found)
 
 

@@ -15,6 +15,7 @@ from common.problems import FieldError, ValidationFailed
 from marketplace.errors import WrongStatus
 from marketplace.models import AIModel, Price
 from marketplace.querysets import PUBLIC_STATUSES
+from marketplace.services.forgetting import forget
 from observability.services import record
 
 MAX_PRICE_NANO = 1_000_000 * NANO  # keeps the cost of the largest call within a bigint
@@ -167,7 +168,10 @@ def apply_prices() -> int:
             "     coalesce(p.per_call_nano, 0), coalesce(p.input_nano_per_million, 0),"
             "     coalesce(p.output_nano_per_million, 0)))"
         )
-        return int(cursor.rowcount)
+        told = int(cursor.rowcount)
+    if told:
+        forget()
+    return told
 
 
 def cost_of(price: Price, *, input_tokens: int, output_tokens: int) -> int:

@@ -32,7 +32,7 @@ def models(request: HttpRequest) -> HttpResponse:
     organization = actor_of(request).organization
     query = query_of(params, own_slug=organization.slug if organization else "")
     found = engine().find(query, limit=PAGE_SIZE, cursor=params.get("cursor"), facets=True, total=True)
-    listed = AIModel.objects.in_order(found.ids)
+    listed = AIModel.objects.visible_to(organization).in_order(found.ids)
     nearest = engine().nearest(query.text, limit=NEAREST) if query.text and not listed else []
     chips = list(filters.chips(request.path, given, query))
     is_part = request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
@@ -87,7 +87,7 @@ def publisher(request: HttpRequest, slug: str) -> HttpResponse:
         "count": count,
         "cells": [cell for cell in cells if cell is not None],
         "tasks": [(task["category"], Category(task["category"]).label, task["models"]) for task in tasks],
-        "models": AIModel.objects.in_order(found.ids),
+        "models": AIModel.objects.published().in_order(found.ids),
         "pages": filters.pages(request.path, filters.clean(request.GET), found),
         "crumbs": [{"label": _("Models"), "href": reverse("models")}, {"label": organization.slug}],
     }
