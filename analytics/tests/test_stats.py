@@ -72,7 +72,8 @@ def test_below_fifty_requests_there_is_no_figure(ai_model, page):
     assert "Answered – not enough requests" in text
     for figure in ("1.24", "434", "100%"):
         assert figure not in text
-    assert all(value is None for one in answer.context["charts"][:3] for _n, row in one["series"] for value in row)
+    assert [one["title"] for one in answer.context["charts"]] == ["Requests"]
+    assert "there are no curves of latency by day" in text
     make_calls(ai_model, 1, is_streamed=True, latency_ms=1234, first_token_ms=432, output_tokens=80)
     assert "1.24" in words(page())
 
@@ -82,11 +83,12 @@ def test_an_hour_with_few_requests_is_a_gap_though_the_period_has_enough(ai_mode
     make_calls(ai_model, 3, hours_ago=6, latency_ms=9000)
     roll_up()
     stats = stats_of(ai_model, {"range": "24h"}, clock.now())
-    chart = charts_of(stats)[1]
-    p50 = dict(chart["series"])["p50"]
+    charts = {one["title"]: dict(one["series"]) for one in charts_of(stats)}
+    assert list(charts) == ["Whole answer", "Requests"]
+    p50 = charts["Whole answer"]["p50"]
     assert [value for value in p50 if value is not None] == [100]
     assert stats.latency.whole["p99"] is not None
-    requests = dict(charts_of(stats)[3]["series"])["Requests"]
+    requests = charts["Requests"]["Requests"]
     assert [number for number in requests if number] == [3, 60]
 
 

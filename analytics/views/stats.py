@@ -181,7 +181,7 @@ def _dates(first: date, last: date) -> Iterable[date]:
 
 
 def charts_of(stats: Stats) -> list[dict[str, Any]]:
-    """What the tag `chart` is given: first token, whole answer, speed, requests, and errors if there were any."""
+    """What the tag `chart` is given: first token, whole answer, speed, requests and errors, those that there are."""
     starts = [start.astimezone(UTC) for start in stats.span.period.starts()]
     labels = [label_of(start, stats.span) for start in starts]
 
@@ -197,12 +197,13 @@ def charts_of(stats: Stats) -> list[dict[str, Any]]:
         return {"kind": "bars", "title": title, "series": series, "unit": "", "sentence": sentence, "labels": labels}
 
     requests = [stats.by_bucket.get(at, (0, {}))[0] for at in starts]
-    found = [
+    curves = [
         lines(_("First token"), stats.first_token, SHARES, _(" ms")),
         lines(_("Whole answer"), stats.latency, SHARES, _(" ms")),
         lines(_("Throughput"), stats.speed, ["p50"], _(" tok/s"), 10),
-        bars(_("Requests"), [(_("Requests"), requests)]),
     ]
+    found = [one for one in curves if any(value is not None for _name, row in one["series"] for value in row)]
+    found.append(bars(_("Requests"), [(_("Requests"), requests)]))
     if stats.errors:
         classes = [
             (str(ERROR_CLASSES[name]), [stats.by_bucket.get(at, (0, {}))[1].get(name, 0) for at in starts])
@@ -262,7 +263,8 @@ def _answer(request: HttpRequest, publisher: str, slug: str, template: str, kind
         "errors": [(ERROR_CLASSES[name], number) for name, number in stats.errors.items()],
         "incidents": stats.incidents[:INCIDENTS],
         "min_samples": MIN_SAMPLES,
-        "charts": charts_of(stats) if kind == "text/html" else [],
+        "charts": (charts := charts_of(stats) if kind == "text/html" else []),
+        "has_curves": any(one["kind"] == "lines" for one in charts),
         "rows": [
             (start.astimezone(UTC), stats.by_bucket.get(start.astimezone(UTC), (0, {}))[0], _row(stats, start))
             for start in stats.span.period.starts()
