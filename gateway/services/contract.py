@@ -32,7 +32,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """outcome: "passed", "failed", "open" (passed, with a word of warning) or "skipped"."""
+    """outcome: "passed", "failed", "open" (passed, with a word of warning) or "skipped".
+
+    example: of a good answer, as `gateway.services.examples` keeps it.
+    """
 
     name: str
     outcome: str
@@ -41,6 +44,7 @@ class Step:
     milliseconds: int | None = None
     sent: str = ""
     received: str = ""
+    example: dict[str, Any] | None = None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -63,6 +67,7 @@ class Found:
     facts: dict[str, Any] = field(default_factory=dict)
     outcome: str = "passed"
     milliseconds: int | None = None
+    example: dict[str, Any] | None = None
 
 
 def kind_of(protocol: str, input_schema: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ from common.outbound import (
 from common.problems import FieldError, Problem
 from gateway.adapters import Usage, anthropic, http_json, openai
 from gateway.services.contract import NAMES, Broken, Found, Step, Subject
+from gateway.services.examples import kept_example
 
 SPEAK: dict[str, ModuleType] = {"json": http_json, "openai": openai, "anthropic": anthropic}
 
@@ -86,7 +87,8 @@ class _Probe:
             found, outcome = _no_answer(error), "failed"
         took = int((time.monotonic() - began) * 1000) if outcome != "skipped" else None
         took = found.milliseconds if found.milliseconds is not None else took
-        return Step(name, outcome, found.code, found.facts, took, self._shown(self._sent), self._shown(self._received))
+        sent, received = self._shown(self._sent), self._shown(self._received)
+        return Step(name, outcome, found.code, found.facts, took, sent, received, found.example)
 
     # --- The questions ---
 
@@ -122,10 +124,12 @@ class _Probe:
         self._show(reply)
         usage = self._read(reply)
         facts: dict[str, Any] = {"bytes": len(reply.body)}
+        kind, secret = self._subject.kind, self._target.secret
+        example = kept_example(kind=kind, sent=self._asked(), received=_json_of(reply), secret=secret)
         if usage is None:
-            return Found("fits", facts, milliseconds=self._answer_ms)
+            return Found("fits", facts, milliseconds=self._answer_ms, example=example)
         facts |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
-        return Found("fits_with_usage", facts, milliseconds=self._answer_ms)
+        return Found("fits_with_usage", facts, milliseconds=self._answer_ms, example=example)
 
     async def ask_stream(self) -> Found:
         """Does a stream consist of the protocol's events, end with its usage, and say that it has ended?"""
@@ -211,14 +215,19 @@ class _Probe:
     # --- What is sent ---
 
     def _body(self, *, is_streamed: bool = False) -> dict[str, Any]:
+        named = self._target.upstream_model or self._subject.slug
+        asked = self._asked(is_streamed=is_streamed)
+        sent: dict[str, Any] = self._speaks.request(asked, upstream_model=named, stream=is_streamed)
+        return sent
+
+    def _asked(self, *, is_streamed: bool = False) -> dict[str, Any]:
+        """As a caller would ask it here, but for the model's name."""
         body = dict(self._subject.sample)
         if self._subject.streams:
             body = {"max_tokens": FEW_TOKENS, **body} | ({"stream": True} if is_streamed else {})
             if not is_streamed:
                 body.pop("stream", None)
-        named = self._target.upstream_model or self._subject.slug
-        sent: dict[str, Any] = self._speaks.request(body, upstream_model=named, stream=is_streamed)
-        return sent
+        return body
 
     def _wrong_object(self) -> dict[str, Any]:
         """A request without what every one of its kind has."""

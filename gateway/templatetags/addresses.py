@@ -12,6 +12,7 @@ from common import problems
 from gateway import errors
 from gateway.adapters.anthropic import USUAL_MAX_TOKENS
 from gateway.models import Endpoint, Invocation
+from gateway.services.examples import Example, example_of
 from marketplace.models import AIModel, Category
 from marketplace.services.forms import example_of_schema
 
@@ -46,7 +47,10 @@ PATHS = {
 
 
 class Address(TypedDict):
-    """One address. `body` is an example of what it takes; `takes_model`: the model's name is part of it."""
+    """One address. `body` is an example of what it takes; `takes_model`: the model's name is part of it.
+
+    `answered`: the exchange of the last contract check, whose request `body` is then; None where there is none.
+    """
 
     id: str
     path: str
@@ -54,6 +58,7 @@ class Address(TypedDict):
     text: str
     body: Any
     takes_model: bool
+    answered: Example | None
     problems: list[type[problems.Problem]]
 
 
@@ -64,15 +69,21 @@ def call_addresses(ai_model: AIModel) -> list[Address]:
     example = example_of_schema(ai_model.current_version.input_schema) if ai_model.current_version else {}
     kind = _kind_under_v1(ai_model)
     bound = {"max_tokens": USUAL_MAX_TOKENS} if kind == Kind.MESSAGES else {}
-    body = {"model": f"{publisher}/{slug}", **bound, **example}
-    found = [_address_under_v1(kind, body)] if kind is not None else []
+    checked = example_of(ai_model)
+    found = []
+    if kind is not None:
+        answered = checked if checked and checked.kind == kind else None
+        body = answered.input if answered else {**bound, **example}
+        found = [_address_under_v1(kind, {"model": f"{publisher}/{slug}", **body}, answered)]
+    answered = checked if checked and checked.kind == Kind.INVOKE else None
     invoke: Address = {
         "id": "invoke",
         "path": f"/api/models/{publisher}:{slug}/invoke",
         "title": _("Invoke"),
         "text": _("Takes the model's own input and answers with its own output, whatever the task."),
-        "body": example,
+        "body": answered.input if answered else example,
         "takes_model": False,
+        "answered": answered,
         "problems": _sorted(*ENTRY_PROBLEMS, *errors.CALL_PROBLEMS),
     }
     return [*found, invoke]
@@ -98,7 +109,7 @@ def _kind_under_v1(ai_model: AIModel) -> str | None:
     return None
 
 
-def _address_under_v1(kind: str, body: Any) -> Address:
+def _address_under_v1(kind: str, body: Any, answered: Example | None) -> Address:
     words = {
         Kind.CHAT: (
             _("Chat completion"),
@@ -122,6 +133,7 @@ def _address_under_v1(kind: str, body: Any) -> Address:
         "text": text,
         "body": body,
         "takes_model": True,
+        "answered": answered,
         "problems": _sorted(*ENTRY_PROBLEMS, *errors.CALL_PROBLEMS, errors.WrongProtocol),
     }
 

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.test import override_settings
+from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Membership
@@ -31,6 +31,7 @@ from gateway.models import ContractCheck, Endpoint
 from gateway.services import check_words, set_endpoint
 from gateway.services.contract import NAMES, Step, Subject
 from gateway.services.endpoints import Target
+from gateway.services.examples import example_of
 from gateway.services.probes import check_contract
 from gateway.tests.upstream import FakeUpstream
 from marketplace import services as marketplace
@@ -230,6 +231,27 @@ def test_work_that_goes_on_after_its_caller_has_left_is_noticed():
     assert failed(steps) == {"hang_up": "slow_after_hang_up"}
 
 
+def test_a_good_answer_is_kept_as_an_example_without_secrets_and_cut_where_it_is_long():
+    long = {"choices": [{"message": {"content": f"{SECRET} " + "x" * 5000}}] * 9, "usage": USAGE}
+    with FakeUpstream(behave=Chat(answer=long)) as upstream:
+        kept = take(subject(upstream.url), upstream.port)["answer"].example
+    assert kept is not None
+    assert kept["input"] == {"max_tokens": 64, **HELLO}, "as callers ask it here, without the endpoint's own names"
+    assert (kept["kind"], kept["is_cut"]) == ("chat", True)
+    assert kept["output"]["usage"] == USAGE
+    texts = [choice["message"]["content"] for choice in kept["output"]["choices"]]
+    assert len(texts) == 6
+    assert texts[0].startswith("[hidden] xxx")
+    assert texts[0].endswith("…")
+    assert SECRET not in json.dumps(kept)
+    with FakeUpstream(behave=Chat(answer={"choices": [{"message": {}}]})) as upstream:
+        assert take(subject(upstream.url), upstream.port)["answer"].example is None, "it did not keep the contract"
+    with FakeUpstream(answer={str(number): "x" * 99 for number in range(200)}) as upstream:
+        huge = take(subject(upstream.url, protocol="json", secret=None, output={}), upstream.port)
+    assert huge["answer"].outcome == "passed"
+    assert huge["answer"].example is None, "nobody reads so much"
+
+
 def test_what_cannot_be_reached_is_asked_nothing_more():
     with FakeUpstream() as upstream:
         port = upstream.port
@@ -319,6 +341,37 @@ def test_a_run_is_kept_and_told_to_the_catalogue(upstream):
     ai_model.refresh_from_db()
     assert ai_model.check_passed is None
     assert ai_model.checked_at is None
+
+
+@pytest.mark.django_db
+def test_the_page_shows_the_exchange_of_the_check_until_it_is_no_longer_true(upstream, client: Client):
+    upstream.behave = _good
+    ai_model = listed(upstream)
+    path = f"/models/{ai_model.publisher.slug}/{ai_model.slug}/api"
+    words = "answered to this request in its contract check"
+    assert words not in client.get(path).content.decode()
+    check_now(ai_model)
+    page = client.get(path).content.decode()
+    assert words in page
+    assert "kind" in page[page.index('id="invoke-example"') : page.index(words)]
+    upstream.behave = _bad
+    check_now(ai_model)
+    assert words in client.get(path).content.decode(), "what was answered before is still true"
+    set_endpoint(ai_model=ai_model, url=f"{upstream.url}/v2", protocol="json")
+    assert words not in client.get(path).content.decode(), "of another endpoint nothing is known"
+
+
+@pytest.mark.django_db
+def test_an_example_of_another_question_is_not_shown(upstream):
+    upstream.behave = _good
+    ai_model = listed(upstream)
+    check_now(ai_model)
+    ai_model = AIModel.objects.detailed().get(pk=ai_model.pk)
+    found = example_of(ai_model)
+    assert found is not None
+    assert (found.input, found.output, found.is_cut) == ({"text": "text"}, {"label": "kind"}, False)
+    ai_model.current_version.input_schema = {**TEXT_IN, "examples": [{"text": "Another."}]}
+    assert example_of(ai_model) is None
 
 
 @pytest.mark.django_db

@@ -133,7 +133,13 @@ def example_tabs(schema: Schema) -> list[dict[str, str]]:
     examples = schema.get("examples")
     if not isinstance(examples, list) or not examples:
         return []
-    return [{"label": "JSON", "language": "json", "source": _as_json(examples[0])}]
+    return json_tabs(examples[0])
+
+
+@register.filter
+def json_tabs(value: Any) -> list[dict[str, str]]:
+    """A value, for `components/code.html`."""
+    return [{"label": "JSON", "language": "json", "source": _as_json(value)}]
 
 
 def _as_json(value: Any) -> str:
