@@ -29,6 +29,8 @@ ACCESS: dict[str, Policy] = {
     "model-stats": public(),
     "model-stats-markdown": public(),
     "publisher": public(),
+    "reviews": signed_in().and_public_read(),
+    "review": signed_in().and_public_read(),
     "search": public(),
     "theme": public(),
     "invitation": public(),  # to see, with the link of a mail; an answer needs a person, and the view asks for one
@@ -43,6 +45,11 @@ ACCESS: dict[str, Policy] = {
     "key": signed_in(),
     "key-rotate": signed_in(),
     "key-revoke": signed_in(),
+    "review-delete": signed_in(),
+    "review-helpful": signed_in(),
+    "review-reply": signed_in(**PUBLISHERS),
+    "review-report": signed_in(),
+    "model-report": signed_in(),
     "deployments": signed_in(),  # what one may do is decided by the role, in the views
     "deployment": signed_in(),
     "publish": signed_in(roles_read=roles_with("models.publish")),
@@ -110,11 +117,21 @@ ACCESS: dict[str, Policy] = {
     "api:models": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model-versions": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
+    "api:model-version": signed_in(**PUBLISHERS).and_public_read(),
+    "api:model-version-changes": signed_in(**PUBLISHERS).and_public_read(),
+    "api:model-version-sunset": signed_in(write="models:write", **PUBLISHERS),
     "api:model-prices": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model-price": signed_in(write="models:write", **PUBLISHERS),
     "api:model-submit": signed_in(write="models:write", **PUBLISHERS),
     "api:model-publish": signed_in(write="models:write", **PUBLISHERS),
     "api:model-deprecate": signed_in(write="models:write", **PUBLISHERS),
+    "api:reviews": signed_in(write="reviews:write").and_public_read(),
+    "api:review": signed_in(write="reviews:write").and_public_read(),
+    "api:review-history": signed_in().and_public_read(),
+    "api:review-reply": signed_in(write="reviews:write", **PUBLISHERS),
+    "api:review-helpful": signed_in(write="reviews:write"),
+    "api:review-report": signed_in(write="reviews:write"),
+    "api:model-report": signed_in(write="reviews:write"),
     # Its secret is for those who may publish, to look at too: as for keys, whose permission no other role covers.
     "api:model-endpoint": signed_in(
         "models:write", "models:write", roles_read=roles_with("models.publish"), **PUBLISHERS

@@ -33,6 +33,8 @@ from marketplace.models import AIModel
 from marketplace.services import MODERATE
 from notifications.models import Message
 from observability.services import Check, check_readiness
+from reviews.models import Report
+from reviews.services import DECIDE
 
 FIGURES_SECONDS = 60  # a busy site has millions of calls a day, and staff reload
 STUCK_AFTER = timedelta(minutes=10)
@@ -170,6 +172,13 @@ def _queues(measured: dict[str, Any]) -> list[Queue]:
             "marketplace_aimodel",
             "status__exact=in_review",
             MODERATE,
+        ),
+        Queue(
+            _("Reports of reviews and models"),
+            _few(Report.objects.open()),
+            "reviews_report",
+            "decision=undecided",
+            DECIDE,
         ),
         Queue(
             _("People who ask to publish"),

@@ -472,6 +472,13 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         _MARKET,
+        "REVIEW_MIN_CALLS",
+        "whole number from 1",
+        "1",
+        "Settled live calls of a model that an organization needs before its people may review it.",
+    ),
+    Variable(
+        _MARKET,
         "STAFF_REQUIRES_MFA",
         "true or false",
         "true",

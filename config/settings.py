@@ -42,6 +42,7 @@ CURRENCY = values.CURRENCY
 WELCOME_CREDIT = values.WELCOME_CREDIT
 DEVELOPER_APPROVAL = values.DEVELOPER_APPROVAL
 PUBLISH_APPROVAL = values.PUBLISH_APPROVAL
+REVIEW_MIN_CALLS = values.REVIEW_MIN_CALLS
 STAFF_REQUIRES_MFA = values.STAFF_REQUIRES_MFA
 
 AUTH_RATE_PER_MINUTE = values.AUTH_RATE_PER_MINUTE
@@ -69,6 +70,7 @@ INSTALLED_APPS = [
     "config",
     "analytics",
     "gateway",
+    "reviews",
     "billing",
     "apikeys",
     "marketplace",

@@ -33,10 +33,13 @@ ACTS: Mapping[str, Promise] = {
     "accounts.change_budget": _("change spend limits and credit"),
     "apikeys.change_apikey": _("revoke keys"),
     "marketplace.change_aimodel": _("publish, reject, deprecate, suspend and archive models"),
+    "reviews.change_review": _("hide reviews and show them again"),
+    "reviews.change_report": _("decide what was reported"),
     "notifications.change_message": _("send mail again that was given up"),
 }
 PERSON = ("accounts.user", "accounts.membership", "account.emailaddress", "mfa.authenticator")
 CATALOGUE = ("marketplace.aimodel", "marketplace.modelversion", "marketplace.price", "marketplace.measurement")
+REVIEWS = ("reviews.review", "reviews.edit", "reviews.reply", "reviews.vote", "reviews.ratingsummary", "reviews.report")
 
 
 class StaffGroup(NamedTuple):
@@ -53,6 +56,7 @@ GROUPS: Mapping[str, StaffGroup] = {
         (
             *PERSON,
             *CATALOGUE,
+            *REVIEWS,
             "accounts.organization",
             "accounts.invitation",
             "accounts.developerrequest",
@@ -90,11 +94,18 @@ GROUPS: Mapping[str, StaffGroup] = {
         (
             *PERSON,
             *CATALOGUE,
+            *REVIEWS,
             "accounts.organization",
             "accounts.developerrequest",
             "gateway.endpoint",
         ),
-        ("accounts.change_user", "accounts.change_developerrequest", "marketplace.change_aimodel"),
+        (
+            "accounts.change_user",
+            "accounts.change_developerrequest",
+            "marketplace.change_aimodel",
+            "reviews.change_review",
+            "reviews.change_report",
+        ),
     ),
     "operator": StaffGroup(
         _("Keeps the site running: calls, queues, rate limits, logs."),

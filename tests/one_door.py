@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
     *("accounts", "analytics", "apikeys", "billing", "common"),
-    *("config", "gateway", "marketplace", "notifications", "observability"),
+    *("config", "gateway", "marketplace", "notifications", "observability", "reviews"),
 )
 DOOR = "common/outbound/"
 

@@ -11,7 +11,7 @@ from accounts.tests.factories import make_client, make_user
 from observability.services import record
 from observability.services.words import ACTIONS, OF_ORGANIZATIONS, words_of
 
-PRODUCT = ("accounts", "analytics", "apikeys", "billing", "config", "gateway", "marketplace", "notifications")
+PRODUCT = ("accounts", "analytics", "apikeys", "billing", "config", "gateway", "marketplace", "notifications", "reviews")
 #: Functions that record: which of their arguments names the act, and what stands before it.
 RECORDERS = {
     "record": (0, ""),

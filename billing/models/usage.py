@@ -42,6 +42,11 @@ class UsageEvent(models.Model):
             ),
             models.CheckConstraint(condition=Q(cost_nano__gte=0), name="usage_event_cost_not_negative"),
         ]
+        indexes = [
+            models.Index(
+                fields=["organization", "ai_model", "id"], condition=Q(mode="live"), name="usage_event_of_customer"
+            )
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

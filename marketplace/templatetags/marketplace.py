@@ -53,7 +53,7 @@ def model_card(ai_model: AIModel) -> dict[str, object]:
 def model_header(context: Context, ai_model: AIModel, tab: str = "overview") -> dict[str, object]:
     """What stands at the top of every page about a model: crumbs, name, state, plate and tabs.
 
-    tab: "overview", "playground", "api", "versions" or "stats".
+    tab: "overview", "playground", "api", "versions", "reviews" or "stats".
     """
     publisher = ai_model.publisher
     address = [publisher.slug, ai_model.slug]
@@ -64,8 +64,10 @@ def model_header(context: Context, ai_model: AIModel, tab: str = "overview") -> 
         "playground": (_("Playground"), reverse("playground", args=address)),
         "api": (_("API"), reverse("model-api", args=address)),
         "versions": (_("Versions"), reverse("model-versions-page", args=address)),
+        "reviews": (_("Reviews"), reverse("reviews", args=address)),
         "stats": (_("Stats"), reverse("model-stats", args=address)),
     }
+    counts = {"versions": versions.count(), "reviews": ai_model.rating_count}
     return {
         "ai_model": ai_model,
         "tab": tab,
@@ -83,7 +85,7 @@ def model_header(context: Context, ai_model: AIModel, tab: str = "overview") -> 
                 "label": label,
                 "href": href,
                 "current": name == tab,
-                "count": versions.count() if name == "versions" else None,
+                "count": counts.get(name),
             }
             for name, (label, href) in pages.items()
         ],

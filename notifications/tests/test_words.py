@@ -54,6 +54,12 @@ FACTS = {
     "edit_url": "https://site.example/publish/mdl_1/review",
     "note": "Say <b>what</b> it is trained on",
     "sunset_on": "30 Nov 2026",
+    "rating": 2,
+    "content": "Slow, and <b>wrong</b> at times",
+    "publisher": "Acme <i>Research</i>",
+    "version": "1.4.2",
+    "deployments": "support-bot, batch-jobs",
+    "deployments_url": "https://site.example/deployments",
 }
 FETCHING = {"src", "srcset", "background", "poster", "data"}
 UNSUBSCRIBE = "https://site.example/unsubscribe/0123"
