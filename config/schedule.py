@@ -27,6 +27,7 @@ JOBS: tuple[Job, ...] = (
     Job("gateway.measure_models", timedelta(minutes=10), "reads 30 days of calls; figures move slowly"),
     Job("analytics.roll_up", timedelta(minutes=1), "reads the hours that are not complete; pages are as old as this"),
     Job("gateway.schedule_checks", timedelta(minutes=10), "each endpoint once a day, and an hour after it failed"),
+    Job("gateway.warn_pinned", timedelta(minutes=10), "who is pinned to a version that ends needs the time there is"),
     Job("gateway.warn_deployers", timedelta(minutes=10), "who relies on a deprecated model needs the time there is"),
     Job("gateway.run_checks", timedelta(seconds=15), "a publisher watches; a lost wake-up costs seconds"),
     Job("observability.export_audit_head", timedelta(minutes=1), "events after the last kept head could be cut unseen"),

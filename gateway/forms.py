@@ -28,7 +28,7 @@ from gateway.hotpath.wire import MAX_BODY_BYTES
 from gateway.models import Deployment, Endpoint, Invocation
 from gateway.services.deployments import MAX_NAME_LENGTH
 from marketplace.models import AIModel
-from marketplace.services import find_model, typical_cost
+from marketplace.services import find_model, today, typical_cost
 from marketplace.services.controls import (
     Control,
     controls_of,
@@ -226,6 +226,17 @@ class PlaygroundForm:
         return name in (self._root.get("properties") or {}) or self._root.get("additionalProperties", True) is not False
 
 
+def _pins(deployment: Deployment, organization: Organization) -> list[tuple[str, str]]:
+    """The versions that it may stay at, the newest first, with the day on which one ends."""
+    day, found = today(), []
+    versions = deployment.ai_model.versions.visible_to(organization).order_by("-id")
+    for one in versions.only("id", "version", "sunset_on"):
+        if one.pk == deployment.version_id or not one.is_over(day):
+            ends = _("%(version)s (ends on %(day)s)") % {"version": one.version, "day": one.sunset_on}
+            found.append((one.version, ends if one.sunset_on else one.version))
+    return found
+
+
 def _takes(control: Control, query: Mapping[str, str]) -> bool:
     return control.is_shareable and control.name in query
 
@@ -347,8 +358,7 @@ class DeploymentForm(forms.Form):
             del self.fields["version"]
         else:
             del self.fields["model"]
-            numbers = deployment.ai_model.versions.visible_to(organization).order_by("-id")
-            version.choices += [(number, number) for number in numbers.values_list("version", flat=True)]
+            version.choices += _pins(deployment, organization)
 
     @staticmethod
     def initial_of(deployment: Deployment, limit: Budget | None) -> dict[str, Any]:

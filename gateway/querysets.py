@@ -42,6 +42,10 @@ class DeploymentQuerySet(models.QuerySet):
         """Those that were not deleted."""
         return self.filter(deleted_at=None)
 
+    def pinned_to(self, ai_model_id: UUID) -> DeploymentQuerySet:
+        """The live ones that stay at a version of this model, by name."""
+        return self.live().filter(ai_model=ai_model_id, version__isnull=False).order_by("name")
+
     def for_actor(self, actor: Actor) -> DeploymentQuerySet:
         """The live ones of the organization that is acted for; those of others do not exist."""
         return self.live().filter(organization=actor.organization)

@@ -45,6 +45,11 @@ def warn_deployers() -> int:
     return services.warn_deployers()
 
 
+@shared_task(name="gateway.warn_pinned")
+def warn_pinned() -> int:
+    return services.warn_pinned()
+
+
 @shared_task(name="gateway.schedule_checks")
 def schedule_checks() -> int:
     return services.schedule_checks()

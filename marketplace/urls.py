@@ -22,6 +22,17 @@ api = [
     path("api/models", endpoints.Models.as_view(), name="models"),
     path("api/models/<str:ref>", endpoints.Model.as_view(), name="model"),
     path("api/models/<str:ref>/versions", endpoints.Versions.as_view(), name="model-versions"),
+    path("api/models/<str:ref>/versions/<str:number>", endpoints.Version.as_view(), name="model-version"),
+    path(
+        "api/models/<str:ref>/versions/<str:number>/changes",
+        endpoints.VersionChanges.as_view(),
+        name="model-version-changes",
+    ),
+    path(
+        "api/models/<str:ref>/versions/<str:number>/sunset",
+        endpoints.VersionSunset.as_view(),
+        name="model-version-sunset",
+    ),
     path("api/models/<str:ref>/prices", endpoints.Prices.as_view(), name="model-prices"),
     path("api/models/<str:ref>/prices/<prc:id>", endpoints.OnePrice.as_view(), name="model-price"),
     path("api/models/<str:ref>/submit", endpoints.Submission.as_view(), name="model-submit"),

@@ -223,3 +223,26 @@ def test_checked_is_between_staff_and_automatic(settings):
         services.publish(ai_model=ai_model, by_staff=False)
     AIModel.objects.update(check_passed=True, checked_at=clock.now())
     assert services.publish(ai_model=ai_model, by_staff=False).status == "published"
+
+
+def test_a_version_is_ended_on_the_last_step(client, person):
+    ai_model = own(person, status="published")
+    assert b"End a version" not in client.get(at("review", ai_model)).content
+    services.add_version(ai_model=ai_model, version="1.1.0", api_spec={"input": TEXT_IN, "output": LABEL_OUT})
+    day = (clock.now() + timedelta(days=60)).date()
+
+    def end(**values: str) -> Any:
+        return client.post(at("review", ai_model), {"act": "end-version", **values})
+
+    assert end(version="1.0.0", sunset_on=day.isoformat()).status_code == 302
+    assert ai_model.versions.get(version="1.0.0").sunset_on == day
+    assert b"ends on" in client.get(at("review", ai_model)).content
+    for wrong in (
+        {"version": "1.1.0", "sunset_on": day.isoformat()},
+        {"version": "1.0.0", "sunset_on": "2020-01-01"},
+        {"version": "1.0.0", "sunset_on": "tomorrow"},
+        {"version": "7.0.0", "sunset_on": day.isoformat()},
+    ):
+        assert end(**wrong).status_code == 422
+    assert end(version="1.0.0").status_code == 302
+    assert ai_model.versions.get(version="1.0.0").sunset_on is None

@@ -166,6 +166,12 @@ def _models(deeds: Deeds) -> None:
     publisher.api.put(f"/api/models/{ref}/endpoint", body)  # of the new version
     for step, act in (("submit", "submitted"), ("publish", "published"), ("deprecate", "deprecated")):
         deeds.api(publisher, "POST", f"api:model-{step}", ref, body={}, act=f"model.{act}", says="before after")
+        if step == "publish":
+            publisher.api.post(f"/api/models/{ref}/versions", {"version": "1.2.0", "api_spec": DRAFT["api_spec"]})
+            day, act = {"sunset_on": "2099-01-01"}, "model.version_sunset_set"
+            deeds.api(
+                publisher, "PUT", "api:model-version-sunset", ref, "1.1.0", body=day, act=act, says="before after"
+            )
 
 
 def _deployments(deeds: Deeds) -> None:

@@ -200,6 +200,9 @@ API: Mapping[tuple[str, str], Sequence[Deed]] = {
     ("api:model", "PUT"): (Deed(_listing, "models.publish"),),
     ("api:model", "DELETE"): (Deed(right="models.publish", done=GONE),),
     ("api:model-versions", "POST"): (Deed(lambda asked: WORDS, "models.publish", done(201, STATE)),),
+    ("api:model-version-sunset", "PUT"): (  # the current one ends with its model
+        Deed(lambda asked: {"sunset_on": "2099-01-01"}, "models.publish", done(422)),
+    ),
     ("api:model-prices", "POST"): (Deed(lambda asked: {"type": "free"}, "models.publish", done(201)),),
     ("api:model-price", "DELETE"): (Deed(right="models.publish", done=done(422)),),  # what is in force stays
     ("api:model-submit", "POST"): (Deed(right="models.publish", done=done(200, STATE)),),

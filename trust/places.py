@@ -23,6 +23,7 @@ WORDS = {
     "<str:value>": "dark",
     "<str:name>": "1.eml",
     "<str:token>": "0" * 64,
+    "<str:number>": "1.0.0",
     "<slug:slug>": "nobody",
     "<path:object_id>": "00000000-0000-7000-8000-000000000000",
     "<path:content_type_id>": "1",

@@ -15,7 +15,7 @@ from gateway.services.measurements import measure_models
 from gateway.services.orphans import settle_orphans
 from gateway.services.prediction_content import count_retired_predictions, reseal_predictions
 from gateway.services.predictions import prune_predictions, sweep_predictions
-from gateway.services.warnings import warn_deployers
+from gateway.services.warnings import warn_deployers, warn_pinned
 
 __all__ = [
     "ask_check",
@@ -42,4 +42,5 @@ __all__ = [
     "spend_limits_of",
     "sweep_predictions",
     "warn_deployers",
+    "warn_pinned",
 ]

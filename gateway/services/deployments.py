@@ -16,7 +16,7 @@ from common.problems import FieldError, NotFound, ValidationFailed
 from common.spending import SpendLimit
 from gateway.models import Deployment, Endpoint
 from marketplace.models import AIModel, ModelVersion
-from marketplace.services import apply_deployments, hold_models
+from marketplace.services import apply_deployments, hold_models, today
 from observability.services import changes as changes_between
 from observability.services import record
 
@@ -134,6 +134,9 @@ def _find_version(deployment: Deployment, number: str, faults: list[FieldError])
     if found is None:
         detail = "The model has no such version that you may call."
         faults.append({"pointer": "/version", "code": "unknown_version", "detail": detail})
+    elif found.is_over(today()) and found.pk != deployment.version_id:
+        detail = f"Its publisher ended this version on {found.sunset_on}. Choose another one."
+        faults.append({"pointer": "/version", "code": "version_over", "detail": detail})
     return found
 
 

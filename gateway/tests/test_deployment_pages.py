@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import json
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -12,11 +15,14 @@ from accounts.models import Membership
 from accounts.tests.factories import make_user
 from common import clock
 from common.money import NANO
+from common.problems import ValidationFailed
+from common.sealing import open_sealed
 from gateway import services
 from gateway.models import Deployment
+from gateway.tests.factories import make_endpoint
 from marketplace import services as marketplace
 from marketplace.tests.factories import LABEL_OUT, TEXT_IN, make_model
-from notifications.models import Message
+from notifications.models import Message, payload_context
 
 pytestmark = pytest.mark.django_db
 
@@ -118,3 +124,91 @@ def test_who_deployed_a_model_hears_once_that_it_is_deprecated(person):
     told = Message.objects.filter(kind="marketplace.deprecated")
     assert told.count() == 2
     assert person.email in told.values_list("to_address", flat=True)
+
+
+# --- A version that ends ----------------------------------------------------------------------------------------------
+
+
+def in_days(days):
+    return (clock.now() + timedelta(days=days)).date()
+
+
+def shift(days):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('agorai.clock_offset', %s, true)", [f"{days} days"])
+
+
+def test_who_is_pinned_to_a_version_that_ends_hears_it_twice(person):
+    ai_model = make_model(status="published")
+    spec = {"input": TEXT_IN, "output": LABEL_OUT}
+    marketplace.add_version(ai_model=ai_model, version="1.1.0", api_spec=spec)
+    own, other = person.personal_organization, make_user().personal_organization
+    for organization, name, version in (
+        (own, "one", "1.0.0"),
+        (own, "two", "1.0.0"),
+        (own, "new", "1.1.0"),
+        (own, "free", None),
+        (other, "theirs", "1.0.0"),
+    ):
+        services.create_deployment(organization=organization, name=name, ai_model_id=ai_model.pk, version=version)
+    told = Message.objects.filter(kind="marketplace.version_ends")
+    assert services.warn_pinned() == 0
+    marketplace.set_version_sunset(ai_model=ai_model, version="1.0.0", sunset_on=in_days(30))
+    for _again in range(2):
+        assert services.warn_pinned() == 1
+    assert told.count() == 2
+    mail = told.get(to_address=person.email)
+    said = json.loads(open_sealed(bytes(mail.payload), payload_context(mail.pk)))
+    assert (said["deployments"], said["version"]) == ("one, two", "1.0.0")
+    shift(10)
+    assert services.warn_pinned() == 0, "three weeks before there is nothing new to say"
+    services.delete_deployment(deployment=Deployment.objects.live().get(name="theirs"))
+    shift(24)
+    for _again in range(2):
+        assert services.warn_pinned() == 1
+    assert told.count() == 3, "once more to whoever is still pinned"
+    shift(31)
+    assert services.warn_pinned() == 0
+
+
+def test_nobody_is_pinned_anew_to_a_version_that_is_over(client, person):
+    ai_model = make_model(status="published")
+    marketplace.add_version(ai_model=ai_model, version="1.1.0", api_spec={"input": TEXT_IN, "output": LABEL_OUT})
+    own = person.personal_organization
+    pinned = services.create_deployment(organization=own, name="pinned", ai_model_id=ai_model.pk, version="1.0.0")
+    loose = services.create_deployment(organization=own, name="loose", ai_model_id=ai_model.pk)
+    marketplace.set_version_sunset(ai_model=ai_model, version="1.0.0", sunset_on=in_days(5))
+    choice = f"1.0.0 (ends on {in_days(5)})"
+    assert choice in client.get(reverse("deployment", args=[loose.pk])).content.decode()
+    shift(5)
+    assert "1.0.0" not in client.get(reverse("deployment", args=[loose.pk])).content.decode()
+    assert choice in client.get(reverse("deployment", args=[pinned.pk])).content.decode()
+    services.change_deployment(deployment=pinned, changes={"version": "1.0.0", "rate_limit": 5})
+    for deed in (
+        lambda: services.change_deployment(deployment=loose, changes={"version": "1.0.0"}),
+        lambda: services.create_deployment(organization=own, name="x", ai_model_id=ai_model.pk, version="1.0.0"),
+    ):
+        with pytest.raises(ValidationFailed) as refused:
+            deed()
+        assert [fault["code"] for fault in refused.value.errors] == ["version_over"]
+
+
+def test_the_pages_of_a_model_lead_to_deployments_and_say_what_is_pinned(client, person):
+    ai_model = make_model(status="published")
+    make_endpoint(ai_model)
+    slug = f"{ai_model.publisher.slug}/{ai_model.slug}"
+    marketplace.add_version(ai_model=ai_model, version="1.1.0", api_spec={"input": TEXT_IN, "output": LABEL_OUT})
+    made = services.create_deployment(
+        organization=person.personal_organization, name="mood", ai_model_id=ai_model.pk, version="1.0.0"
+    )
+    services.create_deployment(
+        organization=make_user().personal_organization, name="theirs", ai_model_id=ai_model.pk, version="1.0.0"
+    )
+    page = client.get(f"/models/{slug}/versions").content.decode()
+    assert page.count("pinned by you:") == 1
+    assert f'href="{reverse("deployment", args=[made.pk])}"' in page[page.index('id="v1.0.0"') :]
+    link = html.unescape(page).partition(">Deploy<")[0].rpartition('href="')[2].partition('"')[0]
+    assert f'value="{slug}"' in client.get(link).content.decode()
+    strangers = Client().get(f"/models/{slug}/versions").content.decode()
+    assert ">Deploy<" not in strangers
+    assert "pinned by you" not in strangers

@@ -3,6 +3,18 @@
 from marketplace.api.life import Deprecation, Publication, Submission
 from marketplace.api.listings import Model, Models
 from marketplace.api.prices import OnePrice, Prices
-from marketplace.api.versions import Versions
+from marketplace.api.versions import Version, VersionChanges, Versions, VersionSunset
 
-__all__ = ["Deprecation", "Model", "Models", "OnePrice", "Prices", "Publication", "Submission", "Versions"]
+__all__ = [
+    "Deprecation",
+    "Model",
+    "Models",
+    "OnePrice",
+    "Prices",
+    "Publication",
+    "Submission",
+    "Version",
+    "VersionChanges",
+    "VersionSunset",
+    "Versions",
+]

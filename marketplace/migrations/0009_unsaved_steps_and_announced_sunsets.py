@@ -1,9 +1,10 @@
 """What is typed into the steps of publishing and not saved, and when the end of a version was announced."""
 
-import common.ids
 import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
+
+import common.ids
 
 
 class Migration(migrations.Migration):

@@ -14,6 +14,7 @@ from common.money import amount, money
 from common.rest import BooleanField, CharField, DateTimeField, IntegerField, MoneyField, Serializer, TypeIDField
 from marketplace.models import AIModel, Category, Measurement, ModelVersion, Price
 from marketplace.search import Band, Count, Facet
+from marketplace.services.differences import changes_between
 from marketplace.services.measurements import typical_cost
 
 
@@ -113,8 +114,30 @@ def version_out(version: ModelVersion, *, current_id: Any) -> dict[str, Any]:
         "api_spec": {"input": version.input_schema, "output": version.output_schema},
         "changelog": version.changelog,
         "is_current": version.id == current_id,
+        "sunset_on": None if version.sunset_on is None else version.sunset_on.isoformat(),
         "published_at": instant(version.published_at),
         "created_at": instant(version.created_at),
+    }
+
+
+def comparison_out(old: ModelVersion, new: ModelVersion) -> dict[str, Any]:
+    """What changed from one version to another, field by field."""
+    changes = changes_between(old, new)
+    return {
+        "since": old.version,
+        "version": new.version,
+        "breaking": sum(change.is_breaking for change in changes),
+        "changes": [
+            {
+                "side": change.side,
+                "pointer": change.pointer,
+                "kind": change.kind,
+                "before": change.was or None,
+                "after": change.now or None,
+                "is_breaking": change.is_breaking,
+            }
+            for change in changes
+        ],
     }
 
 
@@ -247,5 +270,22 @@ class VersionOut(Serializer):
     api_spec = ApiSpecOut()
     changelog = CharField()
     is_current = BooleanField()
+    sunset_on = serializers.DateField(allow_null=True, help_text="The day (UTC) from which it may be gone.")
     published_at = DateTimeField(allow_null=True)
     created_at = DateTimeField()
+
+
+class ChangeOut(Serializer):
+    side = serializers.ChoiceField(choices=["input", "output"])
+    pointer = CharField(help_text="Of the field, as a JSON Pointer into what is sent or answered.")
+    kind = serializers.ChoiceField(choices=["added", "removed", "narrowed", "widened", "changed"])
+    before = CharField(allow_null=True, help_text="As JSON, shortened to 120 characters.")
+    after = CharField(allow_null=True)
+    is_breaking = BooleanField(help_text="A call that was right may be refused now, or an answer not be understood.")
+
+
+class ComparisonOut(Serializer):
+    since = CharField()
+    version = CharField()
+    breaking = IntegerField(help_text="How many of the changes break callers.")
+    changes = ChangeOut(many=True, help_text="Of the input, then of the output; at most 200 of each.")

@@ -13,7 +13,7 @@ from rest_framework import serializers
 from common.money import MAX_NANO
 from common.pagination import PageQuery
 from common.problems import FieldError
-from common.rest import BooleanField, CharField, DateTimeField, IntegerField, MoneyField, Serializer
+from common.rest import BooleanField, CharField, DateTimeField, IntegerField, MoneyField, Query, Serializer
 from marketplace import search
 from marketplace.models import SEMVER, Category, Price
 from marketplace.services.pricing import Terms, faults_of
@@ -176,6 +176,16 @@ class DeprecationIn(Serializer):
     sunset_on = serializers.DateField(
         required=False, allow_null=True, default=None, help_text="The day (UTC) from which the model may be gone."
     )
+
+
+class SunsetIn(Serializer):
+    sunset_on = serializers.DateField(
+        allow_null=True, help_text="The day (UTC) from which the version may be gone; null takes it back."
+    )
+
+
+class SinceQuery(Query):
+    since = CharField(required=False, max_length=20, default="", help_text="A version; the one before, if not given.")
 
 
 class PriceLimitField(CharField):

@@ -34,6 +34,7 @@ from marketplace.services.measurements import (
     typical_cost,
 )
 from marketplace.services.pricing import Terms, apply_prices, set_price, terms_of, withdraw_price
+from marketplace.services.sunsets import set_version_sunset, today
 
 __all__ = [
     "MODERATE",
@@ -66,10 +67,12 @@ __all__ = [
     "reject",
     "require_publisher",
     "set_price",
+    "set_version_sunset",
     "submit",
     "suspend",
     "tell",
     "terms_of",
+    "today",
     "sweep_index",
     "typical_cost",
     "update_model",

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, date
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from marketplace.models import AIModel, ModelVersion
 from marketplace.services.mails import tell_publisher
 from marketplace.services.pricing import Terms, set_price, terms_of
 from marketplace.services.schemas import UnfitSchema, check_schema
+from marketplace.services.sunsets import must_be_to_come
 from observability.services import changes, record
 
 MAX_SLUG_LENGTH = 60
@@ -267,9 +268,7 @@ def deprecate(*, ai_model: AIModel, sunset_on: date | None = None) -> AIModel:
 
     sunset_on: the day (UTC) from which it may be gone, which is to come. Raises ValidationFailed, WrongStatus.
     """
-    if sunset_on is not None and sunset_on <= clock.now().astimezone(UTC).date():
-        detail = "The day from which the model may be gone is still to come."
-        raise ValidationFailed(errors=[{"pointer": "/sunset_on", "code": "not_in_future", "detail": detail}])
+    must_be_to_come(sunset_on)
     return _move(ai_model, (Status.PUBLISHED,), Status.DEPRECATED, "deprecated", sunset_on=sunset_on)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,6 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -19,17 +18,18 @@ from common import clock
 from common.money import SYMBOLS
 from common.pagination import PageQuery, paginate
 from common.policy import actor_of
-from common.problems import Problem, RoleRequired, ValidationFailed
+from common.problems import NotFound, Problem, RoleRequired, ValidationFailed
 from common.rest import read_query
 from marketplace import services
 from marketplace.errors import NotReadyToPublish, VersionNotHigher, WrongStatus
 from marketplace.forms import BasicsForm, PriceForm
-from marketplace.models import AIModel, Category, Price
+from marketplace.models import AIModel, Category, ModelVersion, Price
 from marketplace.services.quality import checklist
 
 PAGE_SIZE = 24
 PRICES_SHOWN = 50
-REFUSALS = (ValidationFailed, NotReadyToPublish, VersionNotHigher, WrongStatus)
+VERSIONS_SHOWN = 100
+REFUSALS = (NotFound, ValidationFailed, NotReadyToPublish, VersionNotHigher, WrongStatus)
 
 
 @require_safe
@@ -104,7 +104,7 @@ def publish_review(request: HttpRequest, id: UUID) -> HttpResponse:
     if request.method == "POST":
         act = request.POST.get("act", "")
         try:
-            said = _act(ai_model, act, request.POST.get("sunset_on", ""))
+            said = _act(ai_model, act, request.POST)
         except (RoleRequired, *REFUSALS) as found:
             problem = found
         else:
@@ -119,11 +119,18 @@ def publish_review(request: HttpRequest, id: UUID) -> HttpResponse:
         "is_ready": all(point.is_met for point in points if point.required),
         "is_staffed": settings.PUBLISH_APPROVAL == "staff",
         "is_editable": ai_model.status in ("draft", "rejected"),
+        "older": _older_versions(ai_model),
     }
     return _step(request, "review", context, 422 if problem else 200)
 
 
-def _act(ai_model: AIModel, act: str, sunset_on: str) -> str:
+def _older_versions(ai_model: AIModel) -> list[ModelVersion]:
+    """The published ones that are not called by name of the model any more, the newest first."""
+    rows = ai_model.versions.filter(published_at__isnull=False).exclude(pk=ai_model.current_version_id)
+    return list(rows.only("version", "sunset_on").order_by("-id")[:VERSIONS_SHOWN])
+
+
+def _act(ai_model: AIModel, act: str, given: Mapping[str, str]) -> str:
     """Take the step that a button names, and say so. Raises ValidationFailed for one that there is not."""
     match act:
         case "submit" if settings.PUBLISH_APPROVAL == "staff":
@@ -133,13 +140,29 @@ def _act(ai_model: AIModel, act: str, sunset_on: str) -> str:
             services.publish(ai_model=ai_model, by_staff=False)
             return _("Everybody can find it now.")
         case "deprecate":
-            day = parse_date(sunset_on) if re.fullmatch(r"\d{4}-\d\d-\d\d", sunset_on) else None
-            services.deprecate(ai_model=ai_model, sunset_on=day)
+            services.deprecate(ai_model=ai_model, sunset_on=_day(given))
             return _("Callers are told to look for another model.")
+        case "end-version":
+            version, day = given.get("version", ""), _day(given)
+            services.set_version_sunset(ai_model=ai_model, version=version, sunset_on=day)
+            if day is None:
+                return _("Version %(version)s stays.") % {"version": version}
+            return _("Whoever is pinned to %(version)s gets a mail.") % {"version": version}
         case "delete":
             services.delete_model(ai_model=ai_model)
             return _("The listing is gone.")
     raise ValidationFailed(errors=[{"pointer": "/act", "code": "unknown", "detail": _("There is no such step.")}])
+
+
+def _day(given: Mapping[str, str]) -> date | None:
+    """Of a field of dates. Raises ValidationFailed for what is none."""
+    if not (text := given.get("sunset_on", "")):
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        detail = _("Enter a day such as 2030-12-31.")
+        raise ValidationFailed(errors=[{"pointer": "/sunset_on", "code": "invalid", "detail": detail}]) from None
 
 
 def _autosave(request: HttpRequest, form: BasicsForm, ai_model: AIModel | None) -> HttpResponse:

@@ -71,6 +71,7 @@ ACTIONS = {
     "model.created": _("Model listed"),
     "model.changed": _("Listing changed"),
     "model.version_added": _("Version added"),
+    "model.version_sunset_set": _("End of a version set"),
     "model.price_changed": _("Price set"),
     "model.price_withdrawn": _("Announced price withdrawn"),
     "model.endpoint_set": _("Endpoint set"),
