@@ -2,9 +2,9 @@
 
 A `Shelf` holds entries, each with a tag. `read` gives what is there and has the rest made; `forget` makes everything
 under a tag unreadable, also what is being made of older facts right now: an entry counts only under the version that
-its tag had *before* it was made. Nothing is older than `kept_seconds`, not even if Redis was away when it should have been
-forgotten. Of many that miss the same entries at once, one makes them and the others wait for it, or are given what
-turns `fresh_seconds` old meanwhile. While Redis is away everything is made anew, and inside a transaction too, which
+its tag had *before* it was made. Nothing is older than `kept_seconds`, not even if Redis was away when it should have
+been forgotten. Of many that miss the same entries at once, one makes them and the others wait for it, or are given what
+turned `fresh_seconds` old meanwhile. While Redis is away everything is made anew, and inside a transaction too, which
 may see what others must not.
 """
 

@@ -12,7 +12,7 @@ class Things(APIView):
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from difflib import get_close_matches
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NoReturn, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -215,6 +215,16 @@ class DateTimeField(serializers.DateTimeField):
         if not isinstance(value, str):
             self.fail("invalid", format="")
         return super().to_internal_value(value)
+
+
+class ChoiceField(serializers.ChoiceField):
+    """One of a few words; for another one the nearest is named."""
+
+    def fail(self, key: str, **kwargs: Any) -> NoReturn:
+        if key == "invalid_choice":
+            message = unknown_name("value", str(kwargs["input"]), [str(choice) for choice in self.choices])
+            raise serializers.ValidationError(message, code=key)
+        super().fail(key, **kwargs)
 
 
 ListField = serializers.ListField

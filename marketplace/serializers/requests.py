@@ -13,7 +13,7 @@ from rest_framework import serializers
 from common.money import MAX_NANO
 from common.pagination import PageQuery
 from common.problems import FieldError
-from common.rest import BooleanField, CharField, DateTimeField, IntegerField, MoneyField, Query, Serializer
+from common.rest import BooleanField, CharField, ChoiceField, DateTimeField, IntegerField, MoneyField, Query, Serializer
 from marketplace import search
 from marketplace.models import SEMVER, Category, Price
 from marketplace.services.pricing import Terms, faults_of
@@ -75,9 +75,9 @@ class RatesIn(Serializer):
 
 
 class PricingIn(Serializer):
-    type = serializers.ChoiceField(choices=Price.Type.choices)
+    type = ChoiceField(choices=Price.Type.choices)
     amount = AmountField(required=False, allow_null=True, default=None)
-    period = serializers.ChoiceField(choices=Price.Period.choices, required=False, allow_null=True, default=None)
+    period = ChoiceField(choices=Price.Period.choices, required=False, allow_null=True, default=None)
     currency = CharField(required=False)
     rates = RatesIn(required=False)
 
@@ -134,7 +134,7 @@ class AIModelIn(Serializer):
     name = CharField(max_length=120)
     description = CharField(max_length=20_000, help_text="Markdown.")
     version = VersionNumberField()
-    category = serializers.ChoiceField(choices=Category.choices)
+    category = ChoiceField(choices=Category.choices)
     capabilities = serializers.ListField(
         child=serializers.RegexField(CAPABILITY, max_length=40), max_length=MAX_CAPABILITIES, required=False
     )
@@ -220,16 +220,16 @@ class SearchQuery(PageQuery):
     """The filters of the catalogue; the page of models takes them too."""
 
     q = CharField(required=False, allow_blank=True, max_length=search.MAX_TEXT_LENGTH, default="")
-    category = serializers.ListField(child=serializers.ChoiceField(choices=Category.choices), required=False)
+    category = serializers.ListField(child=ChoiceField(choices=Category.choices), required=False)
     capability = serializers.ListField(child=CharField(max_length=40), max_length=MAX_CAPABILITIES, required=False)
-    pricing = serializers.ChoiceField(choices=Price.Type.choices, required=False)
+    pricing = ChoiceField(choices=Price.Type.choices, required=False)
     publisher = serializers.ListField(child=CharField(max_length=40), max_length=20, required=False)
     min_rating = RatingField(required=False, default=0)
     price_max = PriceLimitField(required=False, default=None)
     latency_max = IntegerField(
         min_value=1, max_value=3_600_000, required=False, default=None, help_text="Milliseconds of the measured median."
     )
-    sort = serializers.ChoiceField(
+    sort = ChoiceField(
         choices=search.SORTS,
         required=False,
         default="relevance",
@@ -241,7 +241,7 @@ class SearchQuery(PageQuery):
 class ExploreQuery(SearchQuery):
     """The parameters of the page of models."""
 
-    view = serializers.ChoiceField(choices=["grid", "table"], required=False, default="grid")
+    view = ChoiceField(choices=["grid", "table"], required=False, default="grid")
 
 
 def query_of(params: Mapping[str, Any], *, own_slug: str = "") -> search.Query:

@@ -374,8 +374,39 @@ def test_a_bad_parameter_is_400_and_named(query, pointer):
     assert answer.json()["errors"][0]["pointer"] == pointer
 
 
-def test_an_unknown_parameter_meets_the_nearest_known_one():
-    assert "category" in Client().get("/api/models?categry=chat").json()["errors"][0]["detail"]
+@pytest.mark.parametrize(
+    ("query", "pointer", "meant"),
+    [
+        ("categroy=chat", "/categroy", "Did you mean “category”?"),
+        ("prices_max=3", "/prices_max", "Did you mean “price_max”?"),
+        ("Sort=price", "/Sort", "Did you mean “sort”?"),
+        ("category=chatt", "/category/0", "Did you mean “chat”?"),
+        ("category=chat,text-clasification", "/category/1", "Did you mean “text-classification”?"),
+        ("sort=relevence", "/sort", "Did you mean “relevance”?"),
+        ("sort=-price", "/sort", "Did you mean “price”?"),
+        ("pricing=fre", "/pricing", "Did you mean “free”?"),
+        ("pricing=zzz", "/pricing", "Valid: free, paid."),
+    ],
+)
+def test_an_unknown_parameter_or_value_meets_the_nearest_known_one(query, pointer, meant):
+    for path in ("/api/models", "/models"):
+        answer = Client().get(f"{path}?{query}")
+        assert answer.status_code == 400
+        if path.startswith("/api"):
+            (fault,) = answer.json()["errors"]
+            assert fault["pointer"] == pointer
+            assert fault["detail"].endswith(meant)
+        else:
+            assert meant in answer.content.decode()
+
+
+def test_an_unknown_word_in_a_listing_meets_the_nearest_known_one(grace):
+    answer = grace.post("/api/models", DRAFT | {"category": "chatt", "pricing": {"type": "fre"}, "licence": "MIT"})
+    assert answer.status_code == 422
+    said = {fault["pointer"]: fault["detail"] for fault in answer.json()["errors"]}
+    assert said["/category"].endswith("Did you mean “chat”?")
+    assert said["/pricing/type"].endswith("Did you mean “free”?")
+    assert said["/licence"].endswith("Did you mean “license”?")
 
 
 @pytest.mark.parametrize("path", ["/api/models?facets=true", "/api/models?q=sentiment"])
