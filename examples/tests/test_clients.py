@@ -41,6 +41,21 @@ def test_the_quickstart_says_what_is_wrong(tmp_path: Path):
     assert "FAILED at step 1: http://127.0.0.1:1 does not answer" in nothing.stderr
 
 
+@pytest.mark.parametrize("approval", ["automatic", "staff"])
+def test_a_model_is_published_and_reviewed(stack: Any, approval: str):
+    url = stack.url if approval == "automatic" else stack.start_gateway(PUBLISH_APPROVAL=approval)
+    done = run([sys.executable, "publish.py"], AGORAI_URL=url, AGORAI_VAR=str(stack.var.path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("the staff publishes it" in done.stdout) == (approval == "staff")
+    assert "5.0 of 5 by 1\nAll steps passed." in done.stdout.replace("   ", "")
+
+
+def test_publishing_says_what_is_wrong(tmp_path: Path):
+    nothing = run([sys.executable, "publish.py"], AGORAI_VAR=str(tmp_path))
+    assert nothing.returncode != 0
+    assert "Start the demo with `make up`" in nothing.stderr
+
+
 def test_the_openai_package(stack: Any):
     demo = stack.demo
     done = run([sys.executable, "openai_client.py"], AGORAI_URL=stack.url, AGORAI_API_KEY=demo["api_key"])
