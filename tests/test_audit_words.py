@@ -11,7 +11,9 @@ from accounts.tests.factories import make_client, make_user
 from observability.services import record
 from observability.services.words import ACTIONS, OF_ORGANIZATIONS, words_of
 
-PRODUCT = ("accounts", "analytics", "apikeys", "billing", "config", "gateway", "marketplace", "notifications", "reviews")
+PRODUCT = (
+    *("accounts", "analytics", "apikeys", "billing", "config", "gateway", "marketplace", "notifications", "reviews", "media"),
+)
 #: Functions that record: which of their arguments names the act, and what stands before it.
 RECORDERS = {
     "record": (0, ""),
@@ -31,6 +33,7 @@ HAND_ON = {
     "config/staff_log.py:_record",
     "gateway/services/deployments.py:_record",
     "marketplace/services/listings.py:_move",
+    "media/services/uploads.py:_record",
     "marketplace/services/listings.py:_record",
 }
 

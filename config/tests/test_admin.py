@@ -39,6 +39,8 @@ from notifications.services import send_webhook
 from notifications.tests.factories import make_message
 from observability.models import AuditEvent, IdempotencyKey, RequestLog
 from observability.services import record
+from reviews import services as reviews
+from reviews.models import RatingSummary, Report, Review, Vote
 
 pytestmark = pytest.mark.django_db
 
@@ -50,6 +52,8 @@ INLINE = {
     "accounts.RefreshToken",
     "apikeys.KeyClient",
     "marketplace.Measurement",
+    "reviews.Edit",
+    "reviews.Reply",
 }
 #: Pages that need a browser's window of their own in which rows are added.
 MAY_BE_ADDED = {User, Organization, Group}
@@ -77,6 +81,13 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
         call = make_call(ai_model, organization=organization, user=user, api_key=key, cost_nano=680_000)
         settle_orphans()
         roll_up()
+        review = reviews.post_review(
+            ai_model=ai_model, author=user, organization=organization, rating=4, content="Sees <b>Lovelace</b> in it."
+        )
+        reviews.edit_review(review=review, by=user, rating=3, content="Less so today.")
+        reviews.reply(review=review, organization=ai_model.publisher, by=user, content="It will be better.")
+        reader = make_user()
+        reviews.set_helpful(review=review, by=reader, is_helpful=True)
         return {
             User: user,
             DeveloperRequest: request_developer_role(user=user, reason="I have a model of the <b>weather</b>."),
@@ -143,6 +154,10 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
                 action_flag=CHANGE,
                 change_message='[{"changed": {"fields": ["Name"]}}]',
             ),
+            Review: review,
+            Vote: review.votes.get(),
+            RatingSummary: RatingSummary.objects.get(pk=ai_model.pk),
+            Report: reviews.report_review(review=review, by=reader, reason="other", note="It is <b>Lovelace</b>."),
             Group: Group.objects.create(name=f"Reviewers {call.pk}"),
         }
 
