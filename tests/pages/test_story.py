@@ -14,7 +14,7 @@ from tests.pages.visitor import PASSWORD
 from tests.pages.walking import Walker
 
 pytestmark = pytest.mark.browser
-NAME, MISSPELT = "Moodring", "modring"
+NAME, MISSPELT, RIVAL = "Moodring", "modring", "Moodstone"
 PUBLISHER, CALLER = "greta@moodring.example", "carl@moodring.example"
 SECRET = re.compile(r"agr_live_[0-9A-Za-z]{38}")
 OUTPUT = """{"type": "object", "required": ["label", "score"], "properties": {
@@ -98,14 +98,14 @@ def test_a_model_from_the_first_word_to_the_first_star(stack: Any, staffed: str,
     publisher.page.get_by_label("Address").fill(f"{models}/sentimental")
     publisher.page.get_by_label("Protocol").select_option("json")
     publisher.press("Save and test")
-    publisher.page.get_by_role("status").filter(has_text="of 8 failed").wait_for()
+    publisher.page.get_by_role("status").filter(has_text="of 8 failed").wait_for(timeout=60_000)
     step = publisher.main.locator(".steps li").filter(has_text="Accept the credential")
     assert "404" in step.inner_text()
     assert "How to fix it" in step.inner_text()
     publisher.follow("2 Endpoint")
     publisher.page.get_by_label("Address").fill(f"{models}/sentiment")
     publisher.press("Save and test")
-    publisher.page.get_by_role("status").filter(has_text="Passed").wait_for()
+    publisher.page.get_by_role("status").filter(has_text="Passed").wait_for(timeout=60_000)
     assert publisher.main.locator(".steps li.fail").count() == 0
     assert publisher.main.locator(".steps li.done").count() >= 6
 
@@ -156,8 +156,8 @@ def test_a_model_from_the_first_word_to_the_first_star(stack: Any, staffed: str,
     assert "$0.002" in caller.page.locator('[data-cell="cost"] dd').inner_text()
 
     # And gives it a name of their own, which a program calls.
-    slug = path.removeprefix("/models/")
-    caller.goto(f"/deployments?new&model={slug}")
+    caller.goto(path)
+    caller.follow("Deploy")
     caller.page.get_by_label("Name", exact=True).fill("feedback")
     caller.press("Make deployment")
     caller.is_told("Send “feedback” as “model”.")
@@ -171,3 +171,61 @@ def test_a_model_from_the_first_word_to_the_first_star(stack: Any, staffed: str,
     assert answer.status == 200, answer
     assert answer.json["label"] == "negative"
     assert answer.headers["x-cost-usd"] == "0.002"
+
+    # Of what they used they may say something, as soon as the call is settled. The rating moves, and the order follows.
+    list_rival(stack, models)
+    assert ranked(passer_by) == [RIVAL, NAME]
+    caller.goto(path)
+    caller.follow("Reviews")
+    for _once_more in range(20):
+        if caller.main.get_by_role("heading", name="Write a review").count():
+            break
+        caller.page.wait_for_timeout(500)
+        caller.page.reload()
+    caller.main.get_by_role("radio", name="5 stars").check(force=True)
+    caller.page.get_by_label("Title").fill("Knows how I feel")
+    caller.page.get_by_label("Your review").fill("Sorts our inbox since this morning, and no friendly mail was lost.")
+    caller.press("Publish review")
+    caller.is_told("Your review is published.")
+    passer_by.goto(f"{path}/reviews")
+    assert "Knows how I feel" in passer_by.text
+    assert "2 calls" in passer_by.text
+    assert re.search(r"5[.,]0\s+of 5", passer_by.text)
+    assert ranked(passer_by) == [NAME, RIVAL]
+
+    # The publisher answers. A caller who thinks again moves it back, and what was said before stays to be read.
+    publisher.goto(f"{path}/reviews")
+    publisher.follow("Reply, report or link")
+    publisher.page.get_by_role("textbox", name="Reply").fill("That is what we made it for.")
+    publisher.press("Publish reply")
+    publisher.is_told("Your reply is published.")
+    caller.goto(f"{path}/reviews")
+    assert "That is what we made it for." in caller.text
+    caller.follow("Change or delete it")
+    caller.main.get_by_role("radio", name="1 star").check(force=True)
+    caller.press("Save review")
+    caller.is_told("Your review is changed.")
+    assert ranked(passer_by) == [RIVAL, NAME]
+
+
+def ranked(one: Walker) -> list[str]:
+    """The two of the story, the better rated first."""
+    return [name for name in found_by(one, "mood", "rating") if name in (NAME, RIVAL)]
+
+
+def list_rival(stack: Any, models: str) -> None:
+    """One like it, without a review, by the API and at once."""
+    api = Client(stack.url)
+    developer = Client(stack.url, api.post("/api/auth/login", stack.demo["users"]["developer"]).json["access"])
+    listing = {
+        "name": RIVAL,
+        "description": "Tells a mood.",
+        "version": "1.0.0",
+        "category": "text-classification",
+        "api_spec": {"input": {"type": "object"}, "output": {}},
+        "pricing": {"type": "free"},
+    }
+    path = f"/api/models/{developer.post('/api/models', listing).json['id']}"
+    assert developer.put(f"{path}/endpoint", {"url": f"{models}/sentiment", "protocol": "json"}).status == 200
+    published = developer.post(f"{path}/publish")
+    assert published.status == 200, published
