@@ -36,6 +36,7 @@ ASKS = "anybody may ask, about anybody, and nothing changes before what was mail
 SHOWS = "shows once more who is there, and changes nothing"
 DEVICE = "takes a device, which the browser tests have; signing in, adding and removing are recorded as everywhere"
 PROVIDER = "takes a provider, which tests/test_oidc.py has; what it connects is recorded"
+VOTE = "a vote by somebody who read something, which they see and take back themselves"
 BROWSER = "a choice of this browser or session"
 
 #: Deeds without an event, and why.
@@ -64,6 +65,9 @@ EXCUSED = {
     "POST socialaccount_signup": PROVIDER,
     "POST openid_connect_callback": PROVIDER,
     "POST openid_connect_login": PROVIDER,
+    "POST api:review-helpful": VOTE,
+    "DELETE api:review-helpful": VOTE,
+    "POST review-helpful": VOTE,
     "POST checklist": BROWSER,
     "POST organization-switch": BROWSER,
     "POST admin:login": "leads to the site's own log-in",

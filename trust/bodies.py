@@ -124,6 +124,18 @@ def _basics(asked: Asked) -> dict[str, Any]:
     return plain | {f"{side}_schema": json.dumps(listing["api_spec"][side]) for side in ("input", "output")}
 
 
+def _review(asked: Asked) -> dict[str, Any]:
+    return {"rating": 4, "content": "Quick, and rarely wrong."}
+
+
+def _words(asked: Asked) -> dict[str, Any]:
+    return {"content": "It will be better."}
+
+
+def _report(asked: Asked) -> dict[str, Any]:
+    return {"reason": "spam"}
+
+
 def _to(role: str) -> Body:
     return lambda asked: {"role": role}
 
@@ -212,6 +224,16 @@ API: Mapping[tuple[str, str], Sequence[Deed]] = {
         Deed(lambda asked: {"url": asked.house.ground.upstream.url, "protocol": "json"}, "models.publish"),
     ),
     ("api:model-check", "POST"): (Deed(right="models.publish", done=done(202, STATE, 429)),),
+    # The review that is named is nobody's here, and nobody here has called the model, or they publish it.
+    ("api:reviews", "POST"): (Deed(_review, done=done(403, 404)),),
+    ("api:review", "PUT"): (Deed(_review, done=done(403)),),
+    ("api:review", "DELETE"): (Deed(done=done(204, 403)),),  # staff hide it
+    ("api:review-reply", "POST"): (Deed(_words, "models.publish"),),
+    ("api:review-reply", "DELETE"): (Deed(right="models.publish", done=GONE),),
+    ("api:review-helpful", "POST"): (Deed(done=done(200, 403)),),
+    ("api:review-helpful", "DELETE"): (Deed(done=GONE),),
+    ("api:review-report", "POST"): (Deed(_report, done=done(201)),),
+    ("api:model-report", "POST"): (Deed(_report, done=done(201)),),
     ("api:deployments", "POST"): (Deed(_deployment, "deployments.change", done(201)),),
     ("api:deployment", "PATCH"): (
         Deed(lambda asked: {"status": "paused", "rate_limit": 60, **_limit(asked)}, "deployments.change"),
@@ -265,6 +287,13 @@ PAGES: Mapping[str, Sequence[Deed]] = {
     "publish-review": (Deed(lambda asked: {"act": "submit"}, "models.publish", done(302, 422)),),
     "deployments": (Deed(_deployment_form, "deployments.change", THERE),),
     "deployment": (Deed(lambda asked: {"act": "pause"}, "deployments.change", THERE),),
+    "reviews": (Deed(_review, done=done(403, 404)),),
+    "review": (Deed(_review, done=done(403)),),
+    "review-delete": (Deed(done=done(403)),),
+    "review-helpful": (Deed(done=done(302, 403)),),
+    "review-reply": (Deed(_words, "models.publish", THERE),),
+    "review-report": (Deed(_report, done=THERE),),
+    "model-report": (Deed(_report, done=THERE),),
     "profile": (Deed(lambda asked: {"name": "Renamed", "organization_name": "Renamed too"}, done=THERE),),
     "developer": (Deed(lambda asked: {"reason": "To publish."}, done=done(200, 302)),),
     "sessions": (Deed(done=THERE),),

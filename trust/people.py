@@ -141,6 +141,7 @@ class House:
     call: Any = None
     prediction: Any = None  # made by the owner's key
     deployment: Any = None
+    review: Any = None  # of the published one, by an outsider
     passkey: Any = None
 
     def mark(self) -> str:
@@ -166,6 +167,7 @@ class House:
             self.models[status] = self._model(status)
         if is_listed:
             self.chat = self._model("published", protocol="openai")
+            self.review = world.make_review(self.models["published"])
             self.call = make_call(self.models["published"], organization=self.organization, user=owner)
             key = self.keys["owner"]
             self.prediction = make_prediction(

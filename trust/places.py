@@ -169,6 +169,12 @@ def _things(pattern: str, house: House, caller: Caller) -> Iterator[Thing]:
     elif "<req:" in pattern and house.call is not None:
         names = {"<req:id>": house.call.public_id}
         yield Thing("call", house, house.call, names, _missing(names, "req"))
+    elif "<rev:" in pattern:
+        if house.review is not None:
+            ai_model = house.models["published"]
+            names = {"<rev:id>": house.review.public_id}
+            model = {"<str:ref>": ai_model.public_id, **_by_name(house, ai_model.slug)}
+            yield Thing("published", house, ai_model, names | model, _missing(names, "rev") | model)
     elif "<int:pk>" in pattern:
         yield Thing("passkey", house, house.passkey, {"<int:pk>": str(house.passkey.pk)}, {"<int:pk>": "987654321"})
     elif "<str:ref>" in pattern:

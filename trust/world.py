@@ -12,11 +12,14 @@ from apikeys.models import APIKey
 from common.ids import uuid7
 from common.sealing import open_sealed
 from gateway import services as gateway
+from gateway.tests.factories import make_call
 from marketplace import services as marketplace
 from marketplace.models import AIModel
 from notifications.adapters import Envelope
 from notifications.adapters.email import render
 from notifications.models import Message, payload_context
+from reviews import services as reviews
+from reviews.models import Review
 from trust.ground import Ground
 
 PASSWORD = "correct horse battery staple 42"
@@ -69,6 +72,14 @@ def make_model(ground: Ground, *, name: str = "Mood", **values: Any) -> AIModel:
     marketplace.publish(ai_model=ai_model, by_staff=True)
     ai_model.refresh_from_db()
     return ai_model
+
+
+def make_review(ai_model: AIModel, *, by: User | None = None) -> Review:
+    """By somebody whose organization called the model once."""
+    by = by or make_person()
+    organization = by.personal_organization
+    make_call(ai_model, organization=organization, user=by)
+    return reviews.post_review(ai_model=ai_model, author=by, organization=organization, rating=4, content="Quick.")
 
 
 def newest_mail(email: str) -> str:

@@ -26,6 +26,7 @@ ARGUMENTS = {
     "<str:ref>": "demo:eliza",
     "<key:id>": "{key}",
     "<req:id>": "{req}",
+    "<rev:id>": "{rev}",
 }
 NOBODYS = "0" * 26
 # Of addresses where that does not lead to a page.
@@ -124,6 +125,7 @@ def _route(name: str, pattern: str) -> str | None:
 OUTCOMES: dict[str, int | dict[str, int]] = {
     "theme": 302,
     "checklist": 405,  # answers a form
+    **{f"review-{act}": 405 for act in ("delete", "helpful", "reply", "report")},
     "search": 302,  # htmx gets suggestions
     "components": 404,  # in DEBUG alone
     "account_login": {"consumer": 302, "developer": 302, "staff": 302},

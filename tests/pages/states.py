@@ -13,7 +13,7 @@ from tests.pages.visitor import PASSWORD, ROLES, Visitor, Visitors, text_of, tok
 
 NOT_PAGES = {
     *("livez", "readyz", "mfa_download_recovery_codes", "admin:jsi18n", "admin:autocomplete"),
-    "model-stats-markdown",
+    *("model-api-markdown", "model-versions-markdown", "model-stats-markdown"),
 }
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1"
 LINK_OF_ALARM = re.compile(r"/accounts/not-me/\S+")
@@ -176,6 +176,13 @@ def with_theme(visitors: Visitors) -> Prepared:
 STEPS = ("basics", "endpoint", "test", "price", "review")
 GUESS = (("input.text", "Wo ist der Bahnhof, bitte?"),)
 MODELS = ("sentiment", "language-id", "embed", "aurora-70b", "lumen-image", "clarion", "cantor-voice")
+
+
+def reviewed(visitors: Visitors) -> Prepared:
+    visitors.object("consumer", "rev")
+    return visitors.get("anonymous"), "/models/demo/eliza/reviews?sort=helpful"
+
+
 STATES = (
     Sight("style guide", path=style_guide),
     Sight("theme by cookie", path=with_theme),
@@ -187,6 +194,12 @@ STATES = (
     *(Sight(f"playground of {slug}", "consumer", f"/models/demo/{slug}/playground") for slug in MODELS),
     Sight("model for a consumer", "consumer", "/models/demo/eliza"),
     Sight("model for its publisher", "developer", "/models/demo/eliza"),
+    Sight("reviews for a stranger", path=reviewed),
+    Sight("reviews for the author", "consumer", "/models/demo/eliza/reviews"),
+    Sight("reviews of nobody", "newcomer", "/models/demo/embed/reviews"),
+    Sight("a review by oneself", "consumer", "/models/demo/eliza/reviews/{rev}"),
+    Sight("a review for its publisher", "developer", "/models/demo/eliza/reviews/{rev}"),
+    Sight("a report without a reason", "consumer", "/models/demo/eliza/report", status=422, fields=(("note", ""),)),
     Sight("models found", path="/models?q=text&category=text-classification"),
     Sight("no model found", path="/models?q=xyzzyx"),
     Sight("playground for the anonymous", path="/models/demo/eliza/playground"),

@@ -306,6 +306,29 @@ class Visitors:
 
     _find_req = _find_key
 
+    def _find_rev(self, role: str) -> None:
+        """The consumer's, which others have found helpful and reported."""
+        if role != "consumer":
+            self.objects[role, "rev"] = self.object("consumer", "rev")
+            return
+        self.object("consumer", "key")
+        person, reader = (self._program(self.get(name)) for name in ("consumer", "colleague"))
+        made = person.post(
+            "/api/models/demo:eliza/reviews", {"rating": 4, "title": "Good company", "content": "It listens."}
+        )
+        id = made.json["id"] if made.status == 201 else made.json["review_id"]
+        self.objects["consumer", "rev"] = id
+        one = f"/api/models/demo:eliza/reviews/{id}"
+        assert person.put(one, {"rating": 5, "title": "Good company", "content": "It listens well."}).status == 200
+        assert reader.post(f"{one}/helpful", {}).status == 200
+        assert reader.post(f"{one}/report", {"reason": "off_topic"}).status in (201, 409)
+
+    def _program(self, visitor: Visitor) -> client.Client:
+        api = client.Client(self.stack.url)
+        login = api.post("/api/auth/login", {"email": visitor.email, "password": visitor.password})
+        assert login.status == 200, login
+        return client.Client(self.stack.url, login.json["access"])
+
     def _find_mbr(self, role: str) -> None:
         """Made with the organization."""
         self.get("owner")
@@ -418,6 +441,10 @@ def make_developer_request(visitors: Visitors) -> None:
     visitors.get("colleague").submit("/settings/developer", reason="A model that counts trains.")
 
 
+def make_review(visitors: Visitors) -> None:
+    visitors.object("consumer", "rev")
+
+
 # How the objects come about that the demo does not hold.
 MAKERS: dict[str, Callable[[Visitors], None]] = {
     "auth/group": make_group,
@@ -432,6 +459,10 @@ MAKERS: dict[str, Callable[[Visitors], None]] = {
     "accounts/invitation": make_organization,
     "accounts/organization": make_organization,
     "gateway/contractcheck": make_check,
+    "reviews/review": make_review,
+    "reviews/vote": make_review,
+    "reviews/report": make_review,
+    "reviews/ratingsummary": make_review,
     "gateway/deployment": make_deployment,
     "accounts/developerrequest": make_developer_request,
     "gateway/prediction": make_prediction,
