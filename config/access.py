@@ -26,6 +26,8 @@ ACCESS: dict[str, Policy] = {
     "playground": public(),  # to fill in; a run needs a person, and the view asks for one
     "model-api": public(),
     "model-versions-page": public(),
+    "model-api-markdown": public(),
+    "model-versions-markdown": public(),
     "model-stats": public(),
     "model-stats-markdown": public(),
     "publisher": public(),

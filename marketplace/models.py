@@ -165,6 +165,12 @@ class AIModel(models.Model):
                     "fastest": ["latency_order", "-id"],
                 }.items()
             ),
+            # What else there is for the same task.
+            models.Index(
+                fields=["category", "-demand", "-id"],
+                condition=Q(status__in=PUBLIC_STATUSES, is_callable=True),
+                name="ai_model_related",
+            ),
             # Counting the filters of the whole catalogue reads this alone.
             models.Index(
                 fields=["category"],

@@ -100,6 +100,14 @@ class AIModelQuerySet(models.QuerySet):
         related = self.select_related("publisher", "current_version", "measurement")
         return related.defer("search_vector").prefetch_related(prices)
 
+    def related_to(self, ai_model: AIModel, count: int) -> list[AIModel]:
+        """Others for the same task that can be called: of the most wanted ones those that can do most of the same."""
+        same = self.published().filter(category=ai_model.category, is_callable=True).exclude(pk=ai_model.pk)
+        rows = list(same.order_by("-demand", "-id").values_list("pk", "capabilities")[: 8 * count])
+        wanted = set(ai_model.capabilities)
+        rows.sort(key=lambda row: -len(wanted.intersection(row[1])))
+        return self.in_order([pk for pk, _capabilities in rows[:count]])
+
     def in_order(self, ids: Sequence[UUID]) -> list[AIModel]:
         """The models with these ids, in the order of the ids, as `detailed` but without what a prefetch costs."""
         related = self.select_related("publisher", "current_version", "measurement")

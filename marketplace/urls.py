@@ -16,6 +16,10 @@ pages = [
     path("models/<slug:publisher>/<str:slug>", views.model, name="model"),
     path("models/<slug:publisher>/<str:slug>/api", views.model_api, name="model-api"),
     path("models/<slug:publisher>/<str:slug>/versions", views.model_versions, name="model-versions-page"),
+    path("models/<slug:publisher>/<str:slug>/api.md", views.model_api_markdown, name="model-api-markdown"),
+    path(
+        "models/<slug:publisher>/<str:slug>/versions.md", views.model_versions_markdown, name="model-versions-markdown"
+    ),
 ]
 
 api = [

@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from marketplace.models import AIModel
+from marketplace.services.sections import card_of
 
 ENOUGH_WORDS = 40
 
@@ -28,6 +29,7 @@ def checklist(ai_model: AIModel) -> list[Point]:
     version, price = ai_model.current_version, ai_model.price
     schema: dict[str, Any] = version.input_schema if version else {}
     words = len(ai_model.description.split())
+    missing = card_of(ai_model).missing
     is_priced = price is not None and (price.type == price.Type.FREE or price.asks_for_money)
     checked = _("It was not checked yet.") if ai_model.check_passed is None else _("The last check failed.")
     return [
@@ -39,6 +41,13 @@ def checklist(ai_model: AIModel) -> list[Point]:
             _("%(count)d words so far; at %(enough)d people know what they get.")
             % {"count": words, "enough": ENOUGH_WORDS},
             words >= ENOUGH_WORDS,
+            "basics",
+        ),
+        Point(
+            _("Sections that callers look for"),
+            _("Missing so far: %(names)s. A heading of that name begins one.")
+            % {"names": ", ".join(str(section.guide.title) for section in missing)},
+            not missing,
             "basics",
         ),
         Point(

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.template import Context
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
@@ -12,7 +13,7 @@ from django.utils.translation import gettext as _
 from common.policy import actor_of
 from marketplace.models import AIModel
 from marketplace.services import SEE_ALL
-from marketplace.services.parameters import parameters_of
+from marketplace.services.parameters import Parameter, parameters_of
 from marketplace.services.schemas import Schema
 from marketplace.templatetags.plates import Cell as Cell
 from marketplace.templatetags.plates import card_cells, uptime_words
@@ -136,6 +137,44 @@ def example_tabs(schema: Schema) -> list[dict[str, str]]:
     if not isinstance(examples, list) or not examples:
         return []
     return json_tabs(examples[0])
+
+
+@register.filter
+def outline_tabs(outline: str) -> list[dict[str, str]]:
+    """Markdown, for `components/code.html`."""
+    return [{"label": "Markdown", "language": "markdown", "source": outline}]
+
+
+@register.filter
+def parameter_rows(schema: Schema) -> list[Parameter]:
+    """A schema's properties, one by one."""
+    return parameters_of(schema)
+
+
+@register.simple_tag
+def plate_of(ai_model: AIModel) -> list[Cell]:
+    """The figures of its rating plate."""
+    return plate_cells(ai_model)
+
+
+@register.inclusion_tag("marketplace/twin.html")
+def model_twin(ai_model: AIModel, tab: str) -> dict[str, object]:
+    """A link to the same page as Markdown. tab: "overview", "api" or "versions"."""
+    return {"href": _twin(ai_model, tab)}
+
+
+@register.simple_tag
+def twins_of(ai_model: AIModel) -> list[tuple[str, str]]:
+    """The other pages of a model as Markdown, with their addresses; the app that measures has one more."""
+    pages = {"api": _("API"), "versions": _("Versions"), "stats": _("Stats")}
+    return [(label, f"{settings.SITE_URL}{_twin(ai_model, tab)}") for tab, label in pages.items()]
+
+
+def _twin(ai_model: AIModel, tab: str) -> str:
+    publisher, slug = ai_model.publisher.slug, ai_model.slug
+    if tab == "overview":
+        return reverse("model", args=[publisher, f"{slug}.md"])
+    return reverse(f"model-{tab}-markdown", args=[publisher, slug])
 
 
 @register.filter

@@ -202,7 +202,7 @@ def test_the_overview_says_what_a_request_costs_under_the_first_paragraph(aurora
     words = words_of(html)
     sentence = "A typical request costs $0.00068. 800 tokens in and 300 out. That is about 1,470 requests for $1."
     assert words.index("Chats.") < words.index(sentence) < words.index("Good for")
-    assert "<h2>Good for</h2>" in html
+    assert '<h2 id="about-good-for-title">Good for</h2>' in html
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_the_overview_says_what_a_request_costs_under_the_first_paragraph(aurora
     ],
 )
 def test_the_cost_sentence_of_other_prices(acme, terms, sentence):
-    make_model(name="Other", description="Works.\n\n## Good for", publisher=acme, status="published", pricing=terms)
+    make_model(name="Other", description="Works.\n\n## Good for\n\nAll.", publisher=acme, status="published", pricing=terms)
     assert f"Works. {sentence}" in words_of(html_of(Client().get("/models/acme/other")))
 
 

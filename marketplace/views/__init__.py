@@ -2,12 +2,20 @@
 
 from marketplace.views.explore import models, publisher
 from marketplace.views.publishing import publish, publish_basics, publish_price, publish_review
-from marketplace.views.reading import model, model_api, model_versions
+from marketplace.views.reading import (
+    model,
+    model_api,
+    model_api_markdown,
+    model_versions,
+    model_versions_markdown,
+)
 
 __all__ = [
     "model",
     "model_api",
+    "model_api_markdown",
     "model_versions",
+    "model_versions_markdown",
     "models",
     "publish",
     "publish_basics",

@@ -8,28 +8,72 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from accounts.models import role_may
 from common.pagination import PageQuery, paginate
 from common.policy import actor_of
+from common.problems import NotFound
 from common.rest import read_query
 from marketplace import services
 from marketplace.models import AIModel
 from marketplace.services.differences import changes_between
+from marketplace.services.sections import card_of, outline
 
 PAGE_SIZE = 24
+RELATED = 3
+TWIN = ".md"
 
 
 @require_safe
 def model(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
-    """One model: what it is, what it costs and how well it runs. Raises NotFound."""
-    ai_model = find_model(request, publisher, slug)
-    published = AIModel.objects.published().owned_by(ai_model.publisher).count()
-    return render(request, "marketplace/model.html", {"ai_model": ai_model, "models_of_publisher": published})
+    """One model: what it is, what it costs and how well it runs; with `.md` behind its name as Markdown.
+
+    A model whose name ends so itself is found by it. Raises NotFound.
+    """
+    try:
+        ai_model = find_model(request, publisher, slug)
+    except NotFound:
+        if not slug.endswith(TWIN):
+            raise
+        ai_model = find_model(request, publisher, slug.removesuffix(TWIN))
+        return _as_markdown(request, "marketplace/model.md", {"ai_model": ai_model, "card": card_of(ai_model)})
+    actor = actor_of(request)
+    is_own = actor.organization == ai_model.publisher and role_may(actor.role, "models.publish")
+    card = card_of(ai_model)
+    context = {
+        "ai_model": ai_model,
+        "card": card,
+        "models_of_publisher": AIModel.objects.published().owned_by(ai_model.publisher).count(),
+        "related": AIModel.objects.related_to(ai_model, RELATED),
+        "is_own": is_own,
+        "outline": outline(card) if is_own else "",
+    }
+    return render(request, "marketplace/model.html", context)
 
 
 @require_safe
 def model_api(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
     """How a model is called: its addresses, what goes in, what comes out, what can go wrong. Raises NotFound."""
     return render(request, "marketplace/api.html", {"ai_model": find_model(request, publisher, slug)})
+
+
+@require_safe
+def model_api_markdown(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
+    """The same as Markdown. Raises NotFound."""
+    return _as_markdown(request, "marketplace/api.md", {"ai_model": find_model(request, publisher, slug)})
+
+
+@require_safe
+def model_versions_markdown(request: HttpRequest, publisher: str, slug: str) -> HttpResponse:
+    """The latest versions with their notes, as Markdown. Raises NotFound."""
+    ai_model = find_model(request, publisher, slug)
+    actor = actor_of(request)
+    versions = ai_model.versions.visible_to(actor.organization, sees_all=actor.may(services.SEE_ALL))
+    shown = versions.defer("input_schema", "output_schema").order_by("-id")[:PAGE_SIZE]
+    return _as_markdown(request, "marketplace/versions.md", {"ai_model": ai_model, "versions": shown})
+
+
+def _as_markdown(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+    return render(request, template, context, content_type="text/markdown; charset=utf-8")
 
 
 @require_safe
