@@ -44,7 +44,7 @@ from gateway.models import Deployment, Endpoint, Invocation
 from gateway.serializers import answer_shown, raw_shown
 from gateway.services.check_words import steps_of
 from marketplace.models import AIModel
-from marketplace.services import SEE_ALL, find_model
+from marketplace.services import SEE_ALL, find_model, forget_step, keep_step, kept_step, shown_values
 
 RUNS_SHOWN = 20
 RUNS_SINCE = timedelta(days=30)
@@ -278,20 +278,33 @@ methods = require_http_methods(["GET", "HEAD", "POST"])
 
 @methods
 def publish_endpoint(request: HttpRequest, id: UUID) -> HttpResponse:
-    """The second step: where calls go. The secret is taken and never shown."""
+    """The second step: where calls go. The secret is taken and never shown. htmx sends each change, which is kept, but
+    for the secret, until the button saves it."""
     ai_model = _find_own(request, id)
     endpoint = Endpoint.objects.of_model(ai_model.pk).first()
-    form = EndpointForm(request.POST if request.method == "POST" else None, initial=EndpointForm.initial_of(endpoint))
-    if form.is_bound and form.is_valid():
+    of = {"step": "endpoint", "organization": ai_model.publisher, "ai_model": ai_model}
+    kept, is_post = kept_step(**of), request.method == "POST"
+    if request.POST.get("act") == "discard":
+        forget_step(kept=kept)
+        return redirect(request.path)
+    initial = shown_values(EndpointForm.initial_of(endpoint), kept)
+    form = EndpointForm(request.POST if is_post else None, initial=initial)
+    if is_post and request.headers.get("HX-Request") == "true":
+        return render(request, "gateway/endpoint_step.html#kept", {"is_kept": keep_step(form=form, **of)})
+    if is_post and form.is_valid():
         try:
             services.set_endpoint(ai_model=ai_model, **form.arguments(endpoint))
         except (EndpointRefused, ValidationFailed) as problem:
             form.add_problem(problem)
         else:
+            forget_step(kept=kept)
             services.ask_check(ai_model=ai_model)
             return redirect("publish-test", ai_model.pk)
+    if is_post:
+        keep_step(form=form, **of)
     context = {
         "step": "endpoint",
+        "kept": kept,
         "form": form,
         "ai_model": ai_model,
         "has_secret": endpoint is not None and endpoint.sealed_secret is not None,

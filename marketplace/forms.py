@@ -8,11 +8,12 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from common import jsonsafe
-from common.money import MAX_NANO, amount, to_nano
+from common.money import MAX_NANO, NANO, amount, to_nano
 from common.problems import Problem
 from marketplace.models import SEMVER, AIModel, Category, Price
 from marketplace.services.pricing import Terms, cost_of, faults_of
@@ -37,6 +38,7 @@ POINTERS = {
     "/pricing/rates/output_tokens_per_million": "output_nano_per_million",
     "/effective_from": "effective_from",
     "/version": "version",
+    "/changelog": "changelog",
 }
 DAYS = 30  # of a month, for estimates
 
@@ -123,6 +125,13 @@ class BasicsForm(ProblemForm):
         initial="1.0.0",
         error_messages={"invalid": gettext_lazy("Three numbers with dots between, such as 1.4.2.")},
     )
+    changelog = forms.CharField(
+        label=gettext_lazy("What this version changed"),
+        max_length=5_000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=gettext_lazy("Markdown. It stands beside the version for good, once that is published."),
+    )
     input_schema = SchemaField(
         label=gettext_lazy("Input"),
         takes_object=True,
@@ -140,12 +149,14 @@ class BasicsForm(ProblemForm):
         if version is not None:
             found |= {"version": version.version, "input_schema": version.input_schema}
             found["output_schema"] = version.output_schema
+            # Of a published version they stay: what is typed then is about the next one.
+            found["changelog"] = "" if version.published_at else version.changelog
         return found
 
     @staticmethod
     def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
         """Of `create_model` and `update_model`, without the price."""
-        plain = ("name", "category", "description", "capabilities", "license", "context_tokens", "version")
+        plain = ("name", "category", "description", "capabilities", "license", "context_tokens", "version", "changelog")
         spec = {"input": values["input_schema"], "output": values["output_schema"]}
         return {name: values[name] for name in plain} | {"api_spec": spec, "test_enabled": values["test_enabled"]}
 
@@ -215,6 +226,28 @@ class PriceForm(ProblemForm):
             for fault in faults_of(self.terms()):
                 self.add_error(POINTERS.get(f"/pricing{fault['pointer']}"), str(fault["detail"]))
         return values
+
+    def volume(self) -> dict[str, Any] | None:
+        """What `DAYS` days bring from fewer calls a day to more, for the tag `chart`; None while there is nothing to
+        draw. Exact sums in units of the currency: by call, by token in, by token out."""
+        if self.errors or not self.cleaned_data["calls"]:
+            return None
+        terms, given = self.terms(), self.cleaned_data
+        steps = [max(given["calls"], 5) * fifths // 5 for fifths in range(1, 11)]
+        parts = (
+            (_("Calls"), terms.per_call_nano, {}),
+            (_("Tokens in"), terms.input_nano_per_million, {"input_tokens": given["tokens_in"] or 0}),
+            (_("Tokens out"), terms.output_nano_per_million, {"output_tokens": given["tokens_out"] or 0}),
+        )
+        names = ("per_call_nano", "input_nano_per_million", "output_nano_per_million")
+        series = []
+        for (label, nano, tokens), name in zip(parts, names, strict=True):
+            one = Price(currency=settings.CURRENCY, **{name: nano})
+            each = cost_of(one, **{"input_tokens": 0, "output_tokens": 0, **tokens})
+            if each:
+                series.append((label, [each * calls * DAYS / NANO for calls in steps]))
+        labels = [number_format(calls, force_grouping=True) for calls in steps]
+        return {"labels": labels, "series": series} if series else None
 
     def estimate(self) -> list[tuple[str, int]]:
         """What callers pay at these terms: words and nano-units; nothing while the terms are wrong."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.urls import reverse
 from accounts.models import Membership
 from accounts.tests.factories import make_user
 from common import clock
+from common.ids import encode
 from common.money import NANO
 from common.problems import ValidationFailed
 from gateway import services as gateway
@@ -20,7 +22,7 @@ from gateway.models import ContractCheck, Endpoint
 from gateway.services.contract import NAMES, Step
 from marketplace import services
 from marketplace.errors import NotReadyToPublish
-from marketplace.models import AIModel
+from marketplace.models import AIModel, UnsavedStep
 from marketplace.serializers import model_out
 from marketplace.templatetags.words import price_words
 from marketplace.tests.factories import LABEL_OUT, TEXT_IN, make_model
@@ -246,3 +248,130 @@ def test_a_version_is_ended_on_the_last_step(client, person):
         assert end(**wrong).status_code == 422
     assert end(version="1.0.0").status_code == 302
     assert ai_model.versions.get(version="1.0.0").sunset_on is None
+
+
+# --- What is typed and not saved --------------------------------------------------------------------------------------
+
+HTMX = {"HX-Request": "true"}
+
+
+def test_what_is_typed_into_a_new_listing_is_there_on_return(client, person):
+    new = reverse("publish-new")
+    sent = basics(name="Half a thought", description="", input_schema="{", changelog="\0First.")
+    answer = client.post(new, sent, headers=HTMX)
+    assert "Kept for your return" in answer.content.decode()
+    client.post(new, {**sent, "name": "A whole thought"}, headers=HTMX)
+    kept = UnsavedStep.objects.get()
+    assert (kept.user, kept.values["changelog"]) == (person, "First.")
+    shown = client.get(new).content.decode()
+    for words in ("Not saved yet.", 'value="A whole thought"', ">\n{</textarea>"):
+        assert words in shown
+    other = Client()
+    other.force_login(make_user(platform_role="developer"))
+    assert "A whole thought" not in other.get(new).content.decode()
+    assert client.post(new, {"act": "discard"}).status_code == 302
+    assert "Not saved yet." not in client.get(new).content.decode()
+    assert not UnsavedStep.objects.exists()
+
+
+def test_each_step_keeps_what_is_typed_until_it_is_saved(client, person):
+    ai_model = own(person, status="published")
+    steps = {
+        "basics": (basics(name="Better", description="Now with moods."), 'value="Better"'),
+        "endpoint": (
+            {"url": "https://models.example.org/x", "protocol": "json", "timeout_seconds": "30", "secret": "K7RT2M"},
+            'value="https://models.example.org/x"',
+        ),
+        "price": ({"type": "paid", "per_call_nano": "0.004", "period": ""}, 'value="0.004"'),
+    }
+    for name, (sent, words) in steps.items():
+        answer = client.post(at(name, ai_model), sent, headers=HTMX)
+        assert "Kept for your return" in answer.content.decode()
+        shown = client.get(at(name, ai_model)).content.decode()
+        assert words in shown
+        assert "Not saved yet." in shown
+        assert "K7RT2M" not in shown
+    ai_model.refresh_from_db()
+    assert (ai_model.name, ai_model.prices.count(), Endpoint.objects.exists()) == ("Sentiment", 1, False)
+    assert not any("K7RT2M" in json.dumps(kept.values) for kept in UnsavedStep.objects.all())
+    colleague = make_user()
+    Membership.objects.create(organization=ai_model.publisher, user=colleague, role=Membership.Role.ADMIN)
+    for name, (sent, _words) in steps.items():
+        assert client.post(at(name, ai_model), sent).status_code == 302, name
+        assert "Not saved yet." not in client.get(at(name, ai_model)).content.decode()
+    assert not UnsavedStep.objects.exists()
+    ai_model.refresh_from_db()
+    assert (ai_model.name, ai_model.prices.count(), Endpoint.objects.exists()) == ("Better", 2, True)
+
+
+def test_without_javascript_what_was_wrong_is_kept_too(client, person):
+    ai_model = own(person)
+    wrong = {
+        "basics": basics(version="one"),
+        "endpoint": {"url": "https://me:pass@models.example.org", "protocol": "json", "timeout_seconds": "0"},
+        "price": {"type": "paid", "per_call_nano": "much", "period": ""},
+    }
+    for name, sent in wrong.items():
+        assert client.post(at(name, ai_model), sent).status_code == 422
+        assert "Not saved yet." in client.get(at(name, ai_model)).content.decode()
+        assert client.post(at(name, ai_model), {"act": "discard"}).status_code == 302
+        assert "Not saved yet." not in client.get(at(name, ai_model)).content.decode()
+    client.post(at("endpoint", ai_model), wrong["endpoint"], headers=HTMX)
+    assert "url" not in UnsavedStep.objects.get().values, "an address may carry a password"
+    large = basics(input_schema="x" * 400_000, output_schema="x" * 400_000)
+    assert "Kept" not in client.post(at("basics", ai_model), large, headers=HTMX).content.decode()
+
+
+def test_what_a_version_changed_is_said_with_it_and_stays(client, person):
+    ai_model = own(person)
+    client.post(at("basics", ai_model), basics(changelog="The *first*."))
+    ai_model.current_version.refresh_from_db()
+    assert ai_model.current_version.changelog == "The *first*."
+    assert "The *first*." in client.get(at("basics", ai_model)).content.decode()
+    AIModel.objects.filter(pk=ai_model.pk).update(is_callable=True)
+    services.submit(ai_model=ai_model)
+    services.publish(ai_model=ai_model, by_staff=True)
+    answer = client.post(at("basics", ai_model), basics(changelog="Something else."))
+    assert answer.status_code == 422
+    assert "Notes go with a higher version." in answer.content.decode()
+    assert client.post(at("basics", ai_model), basics(version="1.1.0", changelog="Faster.")).status_code == 302
+    notes = dict(ai_model.versions.values_list("version", "changelog"))
+    assert notes == {"1.0.0": "The *first*.", "1.1.0": "Faster."}
+    assert client.post(at("basics", ai_model), basics(version="1.1.0", name="Renamed")).status_code == 302
+    assert "Faster." in client.get(f"/models/{ai_model.publisher.slug}/{ai_model.slug}/versions").content.decode()
+
+
+def test_the_calculator_draws_what_volume_brings(client, person):
+    ai_model = own(person)
+    sent = {"type": "paid", "per_call_nano": "0.001", "output_nano_per_million": "2", "calls": "1000"}
+    sent |= {"tokens_in": "100", "tokens_out": "500", "period": ""}
+    for headers in (HTMX, {}):
+        if not headers:
+            client.post(at("price", ai_model), {**sent, "effective_from": "2001-01-01T00:00"})
+        shown = client.post(at("price", ai_model), sent, headers=HTMX) if headers else client.get(at("price", ai_model))
+        said = shown.content.decode()
+        assert "What you receive in 30 days" in said
+        assert said.count('<rect class="bar s1"') == 10
+        assert said.count('<rect class="bar s2"') == 10
+        rows = re.findall(r'<tr><th scope="row">([^<]+)</th><td class="n">([^<]+)</td><td class="n">([^<]+)</td>', said)
+        assert rows[4] == ("1,000", "$30.00", "$30.00")
+        assert rows[9] == ("2,000", "$60.00", "$60.00")
+    for nothing in ({"type": "free"}, {**sent, "calls": "0"}, {**sent, "per_call_nano": "much"}):
+        assert b"<svg viewBox" not in client.post(at("price", ai_model), nothing, headers=HTMX).content
+
+
+def test_an_announced_price_is_withdrawn_on_its_step(client, person):
+    ai_model = own(person, status="published")
+    dear = services.Terms(type="paid", per_call_nano=5 * NANO)
+    price = services.set_price(ai_model=ai_model, terms=dear, effective_from=clock.now() + timedelta(days=7))
+    button = f'name="withdraw" value="{encode("prc", price.pk)}"'
+    assert button in client.get(at("price", ai_model)).content.decode()
+    assert client.post(at("price", ai_model), {"withdraw": "prc_x"}).status_code == 404
+    foreign = make_model(status="published").price
+    assert client.post(at("price", ai_model), {"withdraw": encode("prc", foreign.pk)}).status_code == 404
+    answer = client.post(at("price", ai_model), {"withdraw": encode("prc", price.pk)}, follow=True)
+    assert "The price will not come." in answer.content.decode()
+    assert ai_model.prices.count() == 1
+    answer = client.post(at("price", ai_model), {"withdraw": encode("prc", ai_model.price.pk)}, follow=True)
+    assert "It has taken effect" in answer.content.decode()
+    assert ai_model.prices.count() == 1

@@ -111,6 +111,7 @@ def chart(
     kind: str = "bars",
     choices: Sequence[dict[str, Any]] | None = None,
     csv: str = "",
+    by: str = "",
 ) -> dict[str, Any]:
     """A chart with a legend and the same data as a table. A page that has one loads js/charts.js.
 
@@ -118,6 +119,7 @@ def chart(
     the picture shows. `unit` is a currency's sign, or what follows a figure (" ms", "%"). `kind` is "bars" (stacked),
     "lines" or "hist", whose labels are the edges of its buckets and so one more than the values.
     `choices` (label, href, current) stand in the head; `csv` is the address of the same data.
+    `by` names the labels where they are no times.
     """
     rows = zip(
         charts.between(labels) if kind == "hist" else labels,
@@ -134,6 +136,7 @@ def chart(
         "rows": list(rows),
         "choices": choices,
         "csv": csv,
+        "by": by,
     }
 
 

@@ -10,6 +10,7 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from common import clock
 from common.money import MAX_NANO
 from common.pagination import PageQuery
 from common.problems import FieldError
@@ -33,6 +34,14 @@ class AmountField(CharField):
         if nano is None:
             self.fail("invalid_amount")
         return nano
+
+
+@extend_schema_field({"type": ["object", "null"], "additionalProperties": True})
+class AsAnswered(serializers.Field):
+    """Something that is only said, and may come back."""
+
+    def to_internal_value(self, data: Any) -> None:
+        return None
 
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
@@ -74,7 +83,9 @@ class RatesIn(Serializer):
     included_calls = IntegerField(min_value=0, max_value=2**31 - 1, default=0)
 
 
-class PricingIn(Serializer):
+class TermsIn(Serializer):
+    """What calls cost."""
+
     type = ChoiceField(choices=Price.Type.choices)
     amount = AmountField(required=False, allow_null=True, default=None)
     period = ChoiceField(choices=Price.Period.choices, required=False, allow_null=True, default=None)
@@ -86,7 +97,8 @@ class PricingIn(Serializer):
             raise serializers.ValidationError(f"This site works in {settings.CURRENCY} only.", code="wrong_currency")
         return value
 
-    def validate(self, attrs: dict[str, Any]) -> Terms:
+    def validate(self, attrs: dict[str, Any]) -> Any:
+        """The `Terms`."""
         rates = attrs.get("rates", {})
         terms = Terms(
             type=attrs["type"],
@@ -102,16 +114,31 @@ class PricingIn(Serializer):
         return terms
 
 
-class PriceIn(PricingIn):
-    """The fields of `pricing`, and from when on."""
+class PricingIn(TermsIn):
+    """As it is answered, so that a listing can be sent back as it came. Later prices have an address of their own."""
+
+    effective_from = DateTimeField(
+        required=False, allow_null=True, default=None, help_text="As answered. To announce a price, use `/prices`."
+    )
+    announced = AsAnswered(required=False, allow_null=True, help_text="As answered, and not looked at.")
+
+    def validate(self, attrs: dict[str, Any]) -> Any:
+        at = attrs["effective_from"]
+        if at is not None and at > clock.now():
+            detail = "This takes a price that holds at once. Announce one with POST …/prices."
+            raise serializers.ValidationError({"effective_from": [serializers.ErrorDetail(detail, code="in_future")]})
+        return super().validate(attrs)
+
+
+class PriceIn(TermsIn):
+    """A price, and from when on."""
 
     effective_from = DateTimeField(
         required=False, allow_null=True, default=None, help_text="An instant to come; null or none: at once."
     )
 
     def validate(self, attrs: dict[str, Any]) -> Any:
-        effective_from = attrs.pop("effective_from")
-        return {"terms": super().validate(attrs), "effective_from": effective_from}
+        return {"terms": super().validate(attrs), "effective_from": attrs["effective_from"]}
 
 
 class ApiSpecIn(Serializer):
@@ -153,6 +180,15 @@ class AIModelIn(Serializer):
     )
     test_enabled = BooleanField(
         required=False, help_text="Keys in test mode may call it; such calls are real, and nothing is paid for them."
+    )
+
+    changelog = CharField(
+        max_length=5_000,
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        default=None,
+        help_text="Markdown: what the version changed. Null leaves it; that of a published version stays.",
     )
 
     def validate_name(self, value: str) -> str:

@@ -35,6 +35,7 @@ from marketplace.services.measurements import (
 )
 from marketplace.services.pricing import Terms, apply_prices, set_price, terms_of, withdraw_price
 from marketplace.services.sunsets import set_version_sunset, today
+from marketplace.services.unsaved import forget_step, keep_step, kept_step, shown_values
 
 __all__ = [
     "MODERATE",
@@ -57,7 +58,10 @@ __all__ = [
     "find_model",
     "find_publisher",
     "forget_check",
+    "forget_step",
     "hold_models",
+    "keep_step",
+    "kept_step",
     "looked_at",
     "publish",
     "rebuild_index",
@@ -68,6 +72,7 @@ __all__ = [
     "require_publisher",
     "set_price",
     "set_version_sunset",
+    "shown_values",
     "submit",
     "suspend",
     "tell",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -19,12 +19,14 @@ from accounts.models import Organization
 from common import clock
 from common.clock import ClockNow
 from common.problems import FieldError, NotFound, RoleRequired, ValidationFailed
-from marketplace.errors import NotReadyToPublish, NotYourModel, VersionNotHigher, WrongStatus
+from marketplace.errors import NotReadyToPublish, NotYourModel, WrongStatus
 from marketplace.models import AIModel, ModelVersion
+from marketplace.services import versions
 from marketplace.services.mails import tell_publisher
 from marketplace.services.pricing import Terms, set_price, terms_of
 from marketplace.services.schemas import UnfitSchema, check_schema
 from marketplace.services.sunsets import must_be_to_come
+from marketplace.services.versions import LIVE, ApiSpec
 from observability.services import changes, record
 
 MAX_SLUG_LENGTH = 60
@@ -32,10 +34,7 @@ MAX_NOTE = 2_000  # letters of what the staff say
 SLUG_TRIES = 5
 
 Status = AIModel.Status
-ApiSpec = Mapping[str, Any]  # {"input": JSON Schema, "output": JSON Schema}
-
 EDITABLE_IN_PLACE = (Status.DRAFT, Status.IN_REVIEW, Status.REJECTED)
-LIVE = (Status.PUBLISHED, Status.DEPRECATED)
 #: What staff need to see what is not published, and to publish it: permissions of Django's.
 SEE_ALL, MODERATE = "marketplace.view_aimodel", "marketplace.change_aimodel"
 
@@ -93,6 +92,7 @@ def create_model(
     context_tokens: int | None = None,
     test_enabled: bool = False,
     is_demo: bool = False,
+    changelog: str | None = None,
 ) -> AIModel:
     """A draft with its first version and its price. Its slug comes from the name. Raises ValidationFailed."""
     check_api_spec(api_spec)
@@ -107,7 +107,7 @@ def create_model(
         test_enabled=test_enabled,
         is_demo=is_demo,
     )
-    _make_current(ai_model, _new_version(ai_model, version, api_spec))
+    versions.make_current(ai_model, versions.new_version(ai_model, version, api_spec, changelog))
     _record("model.created", ai_model, after=_facts(ai_model))
     set_price(ai_model=ai_model, terms=pricing)
     return ai_model
@@ -127,8 +127,9 @@ def update_model(
     license: str = "",
     context_tokens: int | None = None,
     test_enabled: bool = False,
+    changelog: str | None = None,
 ) -> AIModel:
-    """Replace what a listing says. The slug stays.
+    """Replace what a listing says. The slug stays. changelog: of the version; None leaves it.
 
     A draft is changed in place, and one in review goes back to draft, so that what is published is what was looked at.
     Of a published model a changed `api_spec` or version number makes a new version, which must be higher, and changed
@@ -138,9 +139,9 @@ def update_model(
     ai_model = _lock(ai_model)
     was = _facts(ai_model)
     if ai_model.status in LIVE:
-        _release_if_changed(ai_model, version, api_spec)
+        versions.release_if_changed(ai_model, version, api_spec, changelog)
     elif ai_model.status in EDITABLE_IN_PLACE:
-        _rewrite_version(ai_model, version, api_spec)
+        versions.rewrite(ai_model, version, api_spec, changelog)
         if ai_model.status == Status.IN_REVIEW:
             ai_model.status = Status.DRAFT
     else:
@@ -185,7 +186,7 @@ def add_version(*, ai_model: AIModel, version: str, api_spec: ApiSpec, changelog
     if ai_model.status not in (*LIVE, Status.DRAFT, Status.REJECTED):
         raise _wrong_status(ai_model, "given a version")
     was = ai_model.current_version
-    released = _release(ai_model, version, api_spec, changelog)
+    released = versions.release(ai_model, version, api_spec, changelog)
     before = {"version": was.version} if was is not None else None
     _record("model.version_added", ai_model, before=before, after={"version": released.version})
     return released
@@ -375,56 +376,3 @@ def _check_ready(ai_model: AIModel) -> None:
         raise NotReadyToPublish("A paid model needs an amount or a rate: set its pricing, or make it free.")
     if ai_model.current_version_id is None:
         raise NotReadyToPublish("The model has no version.")
-
-
-def _new_version(ai_model: AIModel, version: str, api_spec: ApiSpec, changelog: str = "") -> ModelVersion:
-    created: ModelVersion = ai_model.versions.create(
-        version=version,
-        input_schema=api_spec["input"],
-        output_schema=api_spec["output"],
-        changelog=changelog,
-        published_at=clock.now() if ai_model.status in LIVE else None,
-    )
-    return created
-
-
-def _make_current(ai_model: AIModel, version: ModelVersion) -> None:
-    ai_model.current_version = version
-    ai_model.save(update_fields=["current_version", "updated_at"])
-
-
-def _release(ai_model: AIModel, version: str, api_spec: ApiSpec, changelog: str = "") -> ModelVersion:
-    highest = max(ai_model.versions.all(), key=lambda known: known.number)
-    if ModelVersion(version=version).number <= highest.number:
-        raise VersionNotHigher(
-            f"{version} is not above {highest.version}.",
-            highest_version=highest.version,
-            errors=[{"pointer": "/version", "code": "version_not_higher", "detail": f"Above {highest.version}."}],
-        )
-    released = _new_version(ai_model, version, api_spec, changelog)
-    _make_current(ai_model, released)
-    return released
-
-
-def _release_if_changed(ai_model: AIModel, version: str, api_spec: ApiSpec) -> None:
-    current = ai_model.current_version
-    if current is None or version != current.version or not _says(current, api_spec):
-        _release(ai_model, version, api_spec)
-
-
-def _rewrite_version(ai_model: AIModel, version: str, api_spec: ApiSpec) -> None:
-    """Change a version that nobody was promised. Raises VersionNotHigher if an older one of the model is in the way."""
-    current = ai_model.current_version
-    if current is None:
-        _make_current(ai_model, _new_version(ai_model, version, api_spec))
-        return
-    others = [known for known in ai_model.versions.all() if known.pk != current.pk]
-    number = ModelVersion(version=version).number
-    if others and number <= (highest := max(others, key=lambda known: known.number)).number:
-        raise VersionNotHigher(f"{version} is not above {highest.version}.", highest_version=highest.version)
-    current.version, current.input_schema, current.output_schema = version, api_spec["input"], api_spec["output"]
-    current.save(update_fields=["version", "input_schema", "output_schema"])
-
-
-def _says(version: ModelVersion, api_spec: ApiSpec) -> bool:
-    return bool(version.input_schema == api_spec["input"] and version.output_schema == api_spec["output"])

@@ -82,7 +82,8 @@ def test_a_draft_is_made_and_looks_as_documented(grace):
     assert set(made) == MODEL_FIELDS
     assert made["id"].startswith("mdl_")
     assert made["slug"] == f"{grace.organization.slug}/shouter"
-    assert made["pricing"].pop("effective_from").endswith("Z")
+    since = made["pricing"]["effective_from"]
+    assert since.endswith("Z")
     assert made["pricing"] == {
         "type": "paid",
         "amount": None,
@@ -94,6 +95,7 @@ def test_a_draft_is_made_and_looks_as_documented(grace):
             "output_tokens_per_million": None,
             "included_calls": 0,
         },
+        "effective_from": since,
         "announced": None,
     }
     assert made["stats"] == {
@@ -133,6 +135,10 @@ def test_what_is_answered_can_be_sent_back(grace):
     answer = grace.put(f"/api/models/{made['id']}", body)
     assert answer.status_code == 200, answer.content
     assert answer.json() | {"updated_at": ""} == made | {"updated_at": ""}
+    body["pricing"]["effective_from"] = "2099-01-01T00:00:00Z"
+    refused = grace.put(f"/api/models/{made['id']}", body)
+    assert refused.status_code == 422, "nobody gets a later price at once"
+    assert refused.json()["errors"][0]["pointer"] == "/pricing/effective_from"
 
 
 def test_license_and_context_are_said_and_may_be_taken_back(grace):

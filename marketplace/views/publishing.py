@@ -9,12 +9,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from common import clock
+from common.ids import decode
 from common.money import SYMBOLS
 from common.pagination import PageQuery, paginate
 from common.policy import actor_of
@@ -44,13 +45,20 @@ def publish(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def publish_basics(request: HttpRequest, id: UUID | None = None) -> HttpResponse:
-    """The first step. htmx sends each change of a draft: what is right is kept, what is wrong is named."""
-    organization = actor_of(request).organization
+    """The first step. htmx sends each change: of a draft what is right is saved, what is wrong is named and kept."""
+    actor = actor_of(request)
+    organization = actor.organization
     ai_model = None if id is None else _find_own(request, id)
-    is_post, is_htmx = request.method == "POST", request.headers.get("HX-Request") == "true"
-    form = BasicsForm(request.POST if is_post else None, initial=BasicsForm.initial_of(ai_model) if ai_model else None)
-    if is_post and is_htmx:
-        return _autosave(request, form, ai_model)
+    of = {"step": "basics", "organization": organization, "ai_model": ai_model, "user": actor.user}
+    kept = services.kept_step(**of)
+    if request.POST.get("act") == "discard":
+        services.forget_step(kept=kept)
+        return redirect(request.path)
+    is_post = request.method == "POST"
+    known = BasicsForm.initial_of(ai_model) if ai_model else {}
+    form = BasicsForm(request.POST if is_post else None, initial=services.shown_values(known, kept))
+    if is_post and request.headers.get("HX-Request") == "true":
+        return _autosave(request, form, of)
     if is_post and form.is_valid():
         try:
             given = BasicsForm.arguments(form.cleaned_data)
@@ -61,39 +69,72 @@ def publish_basics(request: HttpRequest, id: UUID | None = None) -> HttpResponse
         except REFUSALS as problem:
             form.add_problem(problem)
         else:
+            services.forget_step(kept=kept)
             return redirect("publish-endpoint", ai_model.pk)
-    preview = ai_model or _unsaved(organization, form.initial)
-    context = {"form": form, "ai_model": ai_model, "preview": preview, "saves": _saves_itself(ai_model)}
-    return _step(request, "basics", context, 422 if form.is_bound and form.errors else 200)
+    if is_post:
+        services.keep_step(form=form, **of)
+    preview = ai_model or _unsaved(organization, known)
+    context = {"form": form, "ai_model": ai_model, "preview": preview, "kept": kept}
+    return _step(request, "basics", context, 422 if is_post else 200)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def publish_price(request: HttpRequest, id: UUID) -> HttpResponse:
-    """The fourth step: what calls cost, from when on, and what that comes to. htmx asks for the sum alone."""
+    """The fourth step: what calls cost, from when on, and what that comes to. htmx sends each change, which is kept
+    until the button saves it, and gets the sum."""
     ai_model = _find_own(request, id)
-    price = ai_model.price
-    form = PriceForm(request.POST if request.method == "POST" else None, initial=PriceForm.initial_of(price))
-    if request.method == "POST" and request.headers.get("HX-Request") == "true":
+    of = {"step": "price", "organization": ai_model.publisher, "ai_model": ai_model}
+    kept, is_post = services.kept_step(**of), request.method == "POST"
+    if request.POST.get("act") == "discard":
+        services.forget_step(kept=kept)
+        return redirect(request.path)
+    if withdrawn := request.POST.get("withdraw", ""):
+        return _withdraw_price(request, ai_model, withdrawn)
+    initial = services.shown_values(PriceForm.initial_of(ai_model.price), kept)
+    form = PriceForm(request.POST if is_post else None, initial=initial)
+    if is_post and request.headers.get("HX-Request") == "true":
         form.is_valid()
-        return render(request, "marketplace/price_step.html#sum", {"estimate": form.estimate()})
-    if request.method == "POST" and form.is_valid():
+        is_kept = services.keep_step(form=form, **of)
+        context = {**_worth(form), "is_kept": is_kept, "at": clock.now(), "is_part": True}
+        return render(request, "marketplace/price_step.html#sum", context)
+    if is_post and form.is_valid():
         try:
             from_ = form.cleaned_data["effective_from"]
             services.set_price(ai_model=ai_model, terms=form.terms(), effective_from=from_)
         except REFUSALS as problem:
             form.add_problem(problem)
         else:
+            services.forget_step(kept=kept)
             messages.success(request, _("The price is saved."))
             return redirect("publish-review", ai_model.pk)
-    if not form.is_bound:
+    if is_post:
+        services.keep_step(form=form, **of)
+        worth = _worth(form)
+    else:
         shown = PriceForm({name: form[name].value() for name in form.fields if form[name].value() is not None})
         shown.is_valid()
-        estimate = shown.estimate()
-    else:
-        estimate = form.estimate()
+        worth = _worth(shown)
     history = ai_model.prices.history().order_by("-effective_from", "-id")[:PRICES_SHOWN]
-    context = {"form": form, "ai_model": ai_model, "estimate": estimate, "history": history, "symbol": _symbol()}
-    return _step(request, "price", context, 422 if form.is_bound and form.errors else 200)
+    context = {"form": form, "ai_model": ai_model, "history": history, "kept": kept, **worth}
+    return _step(request, "price", context, 422 if is_post else 200)
+
+
+def _worth(form: PriceForm) -> dict[str, Any]:
+    """What the terms in a form come to, for the calculator."""
+    return {"estimate": form.estimate(), "volume": form.volume(), "symbol": _symbol()}
+
+
+def _withdraw_price(request: HttpRequest, ai_model: AIModel, id: str) -> HttpResponse:
+    """id: of an announced price, as its button sends it."""
+    try:
+        services.withdraw_price(price=get_object_or_404(ai_model.prices, pk=decode("prc", id)))
+    except ValueError:
+        raise Http404 from None
+    except ValidationFailed as problem:
+        messages.error(request, str((problem.errors or [{"detail": problem.detail}])[0]["detail"]))
+    else:
+        messages.success(request, _("The price will not come."))
+    return redirect("publish-price", ai_model.pk)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -165,26 +206,33 @@ def _day(given: Mapping[str, str]) -> date | None:
         raise ValidationFailed(errors=[{"pointer": "/sunset_on", "code": "invalid", "detail": detail}]) from None
 
 
-def _autosave(request: HttpRequest, form: BasicsForm, ai_model: AIModel | None) -> HttpResponse:
+def _autosave(request: HttpRequest, form: BasicsForm, of: dict[str, Any]) -> HttpResponse:
+    """Save what is right of a draft. What is wrong, or of a listing that others see, is kept as it was typed."""
     form.is_valid()
+    ai_model: AIModel | None = of["ai_model"]
     wrong = [str(form.fields[name].label) for name in form.errors if name in form.fields]
-    is_kept = False
-    known = {**BasicsForm.initial_of(ai_model)} if ai_model else dict(form.initial)
+    known = BasicsForm.initial_of(ai_model) if ai_model else {}
+    is_saved = False
     if ai_model is not None and _saves_itself(ai_model):
         try:
             given = BasicsForm.arguments({**known, **form.cleaned_data})
             ai_model = services.update_model(ai_model=ai_model, pricing=_terms_now(ai_model), **given)
-            is_kept = True
+            is_saved = True
         except REFUSALS as problem:
             wrong.append(problem.detail)
-    shown = _unsaved(actor_of(request).organization, {**known, **form.cleaned_data}, ai_model)
-    context = {"preview": shown, "wrong": wrong, "is_kept": is_kept, "at": clock.now(), "is_part": True}
-    return render(request, "marketplace/basics_step.html#side", context)
+    if is_saved and not wrong:
+        services.forget_step(kept=services.kept_step(**of))
+        is_kept = False
+    else:
+        is_kept = services.keep_step(form=form, **of)
+    shown = _unsaved(of["organization"], {**known, **form.cleaned_data}, ai_model)
+    context = {"preview": shown, "wrong": wrong, "is_saved": is_saved, "is_kept": is_kept}
+    return render(request, "marketplace/basics_step.html#side", {**context, "at": clock.now(), "is_part": True})
 
 
-def _saves_itself(ai_model: AIModel | None) -> bool:
+def _saves_itself(ai_model: AIModel) -> bool:
     """Only what nobody relies on yet, and nobody looks at."""
-    return ai_model is not None and ai_model.status in ("draft", "rejected")
+    return ai_model.status in ("draft", "rejected")
 
 
 def _unsaved(publisher: Any, values: Mapping[str, Any], like: AIModel | None = None) -> AIModel:
