@@ -31,6 +31,7 @@ ACCESS: dict[str, Policy] = {
     "model-stats": public(),
     "model-stats-markdown": public(),
     "publisher": public(),
+    "media": public(),  # of public models and of publishers; others see those of their own organization
     "reviews": signed_in().and_public_read(),
     "review": signed_in().and_public_read(),
     "search": public(),
@@ -124,6 +125,11 @@ ACCESS: dict[str, Policy] = {
     "api:model-version-sunset": signed_in(write="models:write", **PUBLISHERS),
     "api:model-prices": signed_in(write="models:write", **PUBLISHERS).and_public_read(),
     "api:model-price": signed_in(write="models:write", **PUBLISHERS),
+    "api:model-files": signed_in().and_public_read(),
+    "api:files": signed_in("models:write", "models:write", roles_read=roles_with("models.publish"), **PUBLISHERS),
+    "api:file": signed_in("models:write", "models:write", roles_read=roles_with("models.publish"), **PUBLISHERS),
+    "api:file-complete": signed_in(write="models:write", **PUBLISHERS),
+    "api:upload": public(),  # the signature of the upload's address is what counts
     "api:model-submit": signed_in(write="models:write", **PUBLISHERS),
     "api:model-publish": signed_in(write="models:write", **PUBLISHERS),
     "api:model-deprecate": signed_in(write="models:write", **PUBLISHERS),

@@ -145,7 +145,7 @@ def _redis(value: str) -> str:
     return value
 
 
-def _elasticsearch(value: str) -> str:
+def _server(value: str) -> str:
     parts = urlsplit(value)
     if value and parts.scheme not in ("http", "https"):
         raise Fault("must begin with http:// or https://")
@@ -240,7 +240,8 @@ TYPES: Mapping[str, Callable[[str], Any]] = {
     "issuer": _issuer,
     "PostgreSQL address": _postgresql,
     "Redis address": _redis,
-    "Elasticsearch address": _elasticsearch,
+    "Elasticsearch address": _server,
+    "S3 address": _server,
     "mail address": _mail,
     "recipient": _recipient,
     "keys": _keys(exact=False),
@@ -318,7 +319,31 @@ VARIABLES: tuple[Variable, ...] = (
         "MEDIA_DIR",
         "text",
         "var/media",
-        "Folder of uploaded files; a relative path starts at the project's folder.",
+        "Folder of uploaded files; a relative path starts at the project's folder. Unused with MEDIA_S3_BUCKET.",
+    ),
+    Variable(
+        _SITE,
+        "MEDIA_S3_BUCKET",
+        "text",
+        "",
+        "A private bucket of a server that speaks S3, for uploaded files, which then go there directly.",
+    ),
+    Variable(
+        _SITE,
+        "MEDIA_S3_ENDPOINT",
+        "S3 address",
+        "",
+        "Address of that server, as people reach it too: https://s3.example.org. Default: Amazon's of the region.",
+    ),
+    Variable(_SITE, "MEDIA_S3_REGION", "text", "us-east-1", "Region of the bucket."),
+    Variable(_SITE, "MEDIA_S3_ACCESS_KEY", "text", "", "A key that may read, write and delete in that bucket alone."),
+    Variable(_SITE, "MEDIA_S3_SECRET_KEY", "text", "", "The secret that belongs to it.", secret=True),
+    Variable(
+        _SITE,
+        "MEDIA_QUOTA_MIB",
+        "whole number from 1",
+        "100",
+        "How much the uploaded files of one organization may take together, in MiB.",
     ),
     Variable(
         _SITE,

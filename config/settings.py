@@ -71,6 +71,7 @@ INSTALLED_APPS = [
     "analytics",
     "gateway",
     "reviews",
+    "media",
     "billing",
     "apikeys",
     "marketplace",
@@ -187,15 +188,32 @@ CACHES = {
         "TIMEOUT": 300,
     }
 }
+# What people upload. Nothing but `media.views` reads from there: no server may hand it out as it lies.
+MEDIA_ROOT = BASE_DIR / values.MEDIA_DIR
+MEDIA_QUOTA_MIB = values.MEDIA_QUOTA_MIB
+MEDIA_S3_BUCKET = values.MEDIA_S3_BUCKET
+MEDIA_S3_ENDPOINT = values.MEDIA_S3_ENDPOINT
+_FOLDER = {
+    "BACKEND": "django.core.files.storage.FileSystemStorage",
+    "OPTIONS": {"allow_overwrite": True, "file_permissions_mode": 0o600, "directory_permissions_mode": 0o700},
+}
+_BUCKET = {
+    "BACKEND": "common.bucket.Bucket",
+    "OPTIONS": {
+        "bucket_name": MEDIA_S3_BUCKET,
+        "endpoint_url": MEDIA_S3_ENDPOINT or None,
+        "region_name": values.MEDIA_S3_REGION,
+        "access_key": values.MEDIA_S3_ACCESS_KEY,
+        "secret_key": values.MEDIA_S3_SECRET_KEY,
+    },
+}
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": _BUCKET if MEDIA_S3_BUCKET else _FOLDER,
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / values.STATIC_DIR
 STATICFILES_DIRS = [BASE_DIR / "static"]
-MEDIA_URL = "/media/"
-MEDIA_ROOT = BASE_DIR / values.MEDIA_DIR
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True  # nobody asks for the others, and compressing them takes as long again
 WHITENOISE_SKIP_COMPRESS_EXTENSIONS = ("map", "woff2", "png", "jpg", "webp", "gz", "br")
 
@@ -398,6 +416,8 @@ SPECTACULAR_SETTINGS = {
         "PlatformRole": ["consumer", "developer", "staff"],
         "PredictionStatus": "gateway.models.Prediction.Status",
         "DeploymentStatus": "gateway.models.Deployment.Status",
+        "FileStatus": "media.models.File.Status",
+        "FileKind": "media.models.File.Kind",
         "OrganizationRole": ["owner", "admin", "developer", "billing", "member"],
     },
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "common.schema.finish"],

@@ -33,12 +33,13 @@ ACTS: Mapping[str, Promise] = {
     "accounts.change_budget": _("change spend limits and credit"),
     "apikeys.change_apikey": _("revoke keys"),
     "marketplace.change_aimodel": _("publish, reject, deprecate, suspend and archive models"),
+    "media.change_file": _("take uploaded pictures and files away"),
     "reviews.change_review": _("hide reviews and show them again"),
     "reviews.change_report": _("decide what was reported"),
     "notifications.change_message": _("send mail again that was given up"),
 }
 PERSON = ("accounts.user", "accounts.membership", "account.emailaddress", "mfa.authenticator")
-CATALOGUE = ("marketplace.aimodel", "marketplace.modelversion", "marketplace.price", "marketplace.measurement")
+CATALOGUE = ("marketplace.aimodel", "marketplace.modelversion", "marketplace.price", "marketplace.measurement", "media.file")
 REVIEWS = ("reviews.review", "reviews.edit", "reviews.reply", "reviews.vote", "reviews.ratingsummary", "reviews.report")
 
 
@@ -104,6 +105,7 @@ GROUPS: Mapping[str, StaffGroup] = {
             "accounts.change_developerrequest",
             "marketplace.change_aimodel",
             "reviews.change_review",
+            "media.change_file",
             "reviews.change_report",
         ),
     ),

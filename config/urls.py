@@ -9,11 +9,11 @@ from common.ids import converter
 from config import overview, preferences, styleguide, views
 from config.search import search
 
-PREFIXES = "usr org mbr key mdl ver prc end chk req pred bud msg fam cod evt rev rpt dep inv ivt"
+PREFIXES = "usr org mbr key mdl ver prc end chk req pred bud msg fam cod evt rev rpt dep inv ivt fil"
 for prefix in PREFIXES.split():
     register_converter(converter(prefix), prefix)
 
-APPS = ("observability", "notifications", "accounts", "apikeys", "marketplace", "reviews", "gateway", "analytics")
+APPS = ("observability", "notifications", "accounts", "apikeys", "marketplace", "media", "reviews", "gateway", "analytics")
 modules = [import_module(f"{app}.urls") for app in APPS]  # not before the converters that their paths name
 
 

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
     *("accounts", "analytics", "apikeys", "billing", "common"),
-    *("config", "gateway", "marketplace", "notifications", "observability", "reviews"),
+    *("config", "gateway", "marketplace", "media", "notifications", "observability", "reviews"),
 )
 DOOR = "common/outbound/"
 
@@ -38,6 +38,10 @@ WAYS = frozenset((
 #: What may, beside the door, and whom it talks to: nobody whose address a user gave.
 EXCUSED: dict[str, dict[str, str]] = {
     "common/serving.py": {"httptools": "reads the requests that come in, on connections that others opened"},
+    "common/bucket.py": {
+        "boto3": "the operator's own storage of files",
+        "botocore": "its settings, which name no proxy of the environment, and its errors",
+    },
     "config/servers.py": {"socket": "asks whether our own PostgreSQL and Valkey have started"},
     "config/up.py": {
         "socket": "looks for a free port",
@@ -166,6 +170,7 @@ def _operators() -> set[tuple[str, int]]:
     from django.conf import settings
 
     urls = [settings.DATABASE_URL, settings.REDIS_URL, settings.ELASTICSEARCH_URL, settings.OIDC_ISSUER]
+    urls.append(settings.MEDIA_S3_ENDPOINT)
     found = {(str(settings.EMAIL_HOST), int(settings.EMAIL_PORT))}
     for parts in (urlsplit(str(url or "")) for url in urls):
         if parts.hostname:

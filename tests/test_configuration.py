@@ -163,6 +163,7 @@ def test_the_example_and_the_page_are_made_from_the_table():
 
 def test_every_variable_is_a_setting_or_part_of_one():
     parts = {"EMAIL_URL", "MEDIA_DIR", "STATIC_DIR", "DATABASE_POOL_SIZE"}
+    parts |= {"MEDIA_S3_REGION", "MEDIA_S3_ACCESS_KEY", "MEDIA_S3_SECRET_KEY"}  # of STORAGES
     parts |= {"OIDC_NAME", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"}  # of SOCIALACCOUNT_PROVIDERS
     missing = [name for name in env.BY_NAME if name not in parts and not hasattr(settings, name)]
     assert missing == []

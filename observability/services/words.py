@@ -75,6 +75,8 @@ ACTIONS = {
     "model.price_changed": _("Price set"),
     "model.price_withdrawn": _("Announced price withdrawn"),
     "model.endpoint_set": _("Endpoint set"),
+    "model.file_added": _("File uploaded"),
+    "model.file_removed": _("File removed"),
     "model.check_asked": _("Contract check asked for"),
     "model.submitted": _("Model submitted"),
     "model.published": _("Model published"),
