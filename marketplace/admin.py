@@ -12,7 +12,8 @@ from django.contrib.admin.helpers import ActionForm
 from django.contrib.admin.utils import flatten_fieldsets
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html, format_html_join
+from django.template.loader import render_to_string
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +21,8 @@ from django.utils.translation import gettext_lazy as _
 from common.problems import Problem
 from common.staff import ReadOnlyAdmin, ReadOnlyInline, id_column, money_column
 from marketplace import services
-from marketplace.models import AIModel, Measurement, ModelVersion, Price
+from marketplace.models import AIModel, Measurement, ModelVersion, Price, SavedModel
+from marketplace.services.lines import side_by_side
 
 AMOUNTS = (
     money_column("amount_nano", _("amount")),
@@ -94,9 +96,10 @@ class AIModelAdmin(ReadOnlyAdmin):
             return gettext("Nobody has looked at it yet.")
         was, now = ai_model.reviewed, json.loads(json.dumps(services.looked_at(ai_model)))
         names = [name for name in now if now[name] != was.get(name)]
-        rows = ((name, _as_text(was.get(name)), _as_text(now[name])) for name in names)
-        template = '<p><b>{}</b></p><del><pre tabindex="0">{}</pre></del><ins><pre tabindex="0">{}</pre></ins>'
-        return format_html_join("", template, rows) or gettext("Nothing.")
+        if not names:
+            return gettext("Nothing.")
+        fields = [(name, side_by_side(_as_text(was.get(name)), _as_text(now[name]))) for name in names]
+        return render_to_string("marketplace/admin_changes.html", {"fields": fields})
 
     def get_view_on_site_url(self, obj: AIModel | None = None) -> str | None:
         return None if obj is None or not obj.is_public else f"/models/{self.address(obj)}"
@@ -171,6 +174,20 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     @admin.display(description=_("output schema"))
     def output(self, version: ModelVersion) -> str:
         return _source(version.output_schema)
+
+
+@admin.register(SavedModel)
+class SavedModelAdmin(ReadOnlyAdmin):
+    typed_ids = {"usr": "user", "mdl": "ai_model"}
+    list_display = ("user", "listing", "created_at")
+    list_select_related = ("user", "ai_model__publisher")
+    search_fields = ("=user__email", "ai_model__slug")
+    ordering = ("-id",)
+    fields = readonly_fields = ("user", "ai_model", "created_at")
+
+    @admin.display(description=_("model"), ordering="ai_model__slug")
+    def listing(self, saved: SavedModel) -> str:
+        return _address(saved.ai_model)
 
 
 @admin.register(Price)

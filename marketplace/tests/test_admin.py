@@ -3,11 +3,14 @@
 import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from accounts.models import Membership, User
 from accounts.tests.factories import make_user
 from marketplace import services
 from marketplace.models import AIModel
+from marketplace.services.lines import MAX_LINES, Row, side_by_side
 from marketplace.tests.factories import LABEL_OUT, TEXT_IN, make_model
 from notifications.models import Message
 
@@ -84,11 +87,13 @@ def test_what_changed_since_the_last_look_is_shown_and_the_publisher_hears_why(s
     changed = html[html.index("field-changes") : html.index("field-review_note")]
     for words in (
         "description",
-        "A cent a call.",
-        "Says whether a text is kind.",
-        "price",
-        "output",
+        "<caption>description</caption>",
+        "<ins>cent</ins>",
+        "<del>whether</del>",
+        "<caption>price</caption>",
+        "<caption>output</caption>",
         "&quot;Mood&quot;",
+        "lines are the same",
     ):
         assert words in changed
     assert "category" not in changed
@@ -105,3 +110,56 @@ def test_staff_without_the_right_only_look(staff):
     take(client, "publish", waiting)
     waiting.refresh_from_db()
     assert waiting.status == "in_review"
+
+
+def texts(pieces):
+    return "".join(text for text, _differs in pieces)
+
+
+def told(rows):
+    """Kind and both sides, as somebody reads them."""
+    return [(row.kind, texts(row.was), texts(row.now)) if row.kind != "skipped" else row.count for row in rows]
+
+
+def test_two_texts_stand_side_by_side():
+    before = [f"line {number}" for number in range(20)]
+    after = [*before[:10], "line ten", *before[11:15], *before[16:], "the end"]
+    rows = side_by_side("\n".join(before), "\n".join(after))
+    assert told(rows) == [
+        7,
+        *(("same", line, line) for line in before[7:10]),
+        ("changed", "line 10", "line ten"),
+        *(("same", line, line) for line in before[11:15]),
+        ("gone", "line 15", ""),
+        *(("same", line, line) for line in before[16:20]),
+        ("new", "", "the end"),
+    ]
+    changed = next(row for row in rows if row.kind == "changed")
+    assert changed.now == (("line ", False), ("ten", True))
+    assert (changed.was_number, changed.now_number) == (11, 11)
+    assert told(side_by_side("", "a")) == [("new", "", "a")]
+    assert side_by_side("a\nb", "a\nb") == [Row("skipped", count=2)]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from("abc"), max_size=30), st.lists(st.sampled_from("abcd"), max_size=30))
+def test_each_side_can_be_read_back(was, now):
+    rows = side_by_side("\n".join(was), "\n".join(now))
+    shown = {row.was_number: texts(row.was) for row in rows if row.was_number}
+    assert shown == {number: was[number - 1] for number in shown}
+    gone = {row.was_number for row in rows if row.kind == "gone"} | {
+        row.was_number for row in rows if row.kind == "changed"
+    }
+    hidden = sum(row.count for row in rows)
+    assert len(shown) + hidden == len(was)
+    assert len([row for row in rows if row.now_number]) + hidden == len(now)
+    assert (gone == set()) or was != now
+
+
+def test_long_texts_are_shown_without_being_compared():
+    long = "\n".join(map(str, range(MAX_LINES + 1)))
+    rows = side_by_side(long, "1")
+    assert len(rows) == MAX_LINES + 2
+    assert {row.kind for row in rows} == {"gone", "new"}
+    wide = side_by_side("x" * 600, "y" * 600)[0]
+    assert (wide.was, wide.now) == ((("x" * 600, True),), (("y" * 600, True),))
