@@ -32,6 +32,8 @@ ACCESS: dict[str, Policy] = {
     "model-stats-markdown": public(),
     "publisher": public(),
     "media": public(),  # of public models and of publishers; others see those of their own organization
+    "compare": public(),
+    "media": public(),  # of public models and of publishers; others see those of their own organization
     "reviews": signed_in().and_public_read(),
     "review": signed_in().and_public_read(),
     "search": public(),
@@ -48,6 +50,8 @@ ACCESS: dict[str, Policy] = {
     "key": signed_in(),
     "key-rotate": signed_in(),
     "key-revoke": signed_in(),
+    "saved": signed_in(),
+    "model-save": signed_in(),
     "review-delete": signed_in(),
     "review-helpful": signed_in(),
     "review-reply": signed_in(**PUBLISHERS),
@@ -133,6 +137,8 @@ ACCESS: dict[str, Policy] = {
     "api:model-submit": signed_in(write="models:write", **PUBLISHERS),
     "api:model-publish": signed_in(write="models:write", **PUBLISHERS),
     "api:model-deprecate": signed_in(write="models:write", **PUBLISHERS),
+    "api:saved": signed_in(),  # people's own, not their organizations'
+    "api:model-saved": signed_in(),
     "api:reviews": signed_in(write="reviews:write").and_public_read(),
     "api:review": signed_in(write="reviews:write").and_public_read(),
     "api:review-history": signed_in().and_public_read(),

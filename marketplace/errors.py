@@ -25,3 +25,9 @@ class NotReadyToPublish(Problem):
     code, status, title = "not_ready_to_publish", 409, "The listing is not complete"
     explanation = "Something that callers need is missing from the listing."
     fix = "Add what `detail` names, then submit or publish again."
+
+
+class TooManySaved(Problem):
+    code, status, title = "too_many_saved", 409, "You saved too many models"
+    explanation = "Your list of saved models is full."
+    fix = "Take one off the list first."

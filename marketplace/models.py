@@ -303,6 +303,22 @@ class UnsavedStep(models.Model):
         return f"{self.step} of {self.ai_model_id}"
 
 
+class SavedModel(models.Model):
+    """Somebody wants to find a model again."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey("accounts.User", models.CASCADE, db_index=False, related_name="saved_models")
+    ai_model = models.ForeignKey(AIModel, models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "ai_model"], name="saved_model_once_per_user")]
+        indexes = [models.Index(fields=["user", "-id"], name="saved_model_of_user")]
+
+    def __str__(self) -> str:
+        return str(self.ai_model_id)
+
+
 class Measurement(models.Model):
     """What the calls of the last 30 days say about a model. Told by the gateway; nobody types these figures.
 

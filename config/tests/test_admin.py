@@ -31,7 +31,7 @@ from gateway.models import ContractCheck, Deployment, Endpoint, Invocation, Pred
 from gateway.services import create_deployment, settle_orphans
 from gateway.services.contract import Step
 from gateway.tests.factories import make_call, make_endpoint, make_prediction
-from marketplace.models import AIModel, ModelVersion, Price
+from marketplace.models import AIModel, ModelVersion, Price, SavedModel
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model
 from notifications.models import Message, WebhookDelivery, WebhookReceiver, WebhookSecret
@@ -39,6 +39,8 @@ from notifications.services import send_webhook
 from notifications.tests.factories import make_message
 from observability.models import AuditEvent, IdempotencyKey, RequestLog
 from observability.services import record
+from media.models import File
+from media.services import begin
 from reviews import services as reviews
 from reviews.models import RatingSummary, Report, Review, Vote
 
@@ -153,6 +155,10 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
                 object_repr="Ada",
                 action_flag=CHANGE,
                 change_message='[{"changed": {"fields": ["Name"]}}]',
+            ),
+            SavedModel: user.saved_models.create(ai_model=ai_model),
+            File: begin(
+                organization=organization, ai_model=None, kind="logo", name="K7RT2M.png", media_type="image/png", size=9
             ),
             Review: review,
             Vote: review.votes.get(),

@@ -3,6 +3,7 @@
 from marketplace.api.life import Deprecation, Publication, Submission
 from marketplace.api.listings import Model, Models
 from marketplace.api.prices import OnePrice, Prices
+from marketplace.api.saved import OneSaved, SavedModels
 from marketplace.api.versions import Version, VersionChanges, Versions, VersionSunset
 
 __all__ = [
@@ -10,8 +11,10 @@ __all__ = [
     "Model",
     "Models",
     "OnePrice",
+    "OneSaved",
     "Prices",
     "Publication",
+    "SavedModels",
     "Submission",
     "Version",
     "VersionChanges",

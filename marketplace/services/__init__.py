@@ -34,6 +34,7 @@ from marketplace.services.measurements import (
     typical_cost,
 )
 from marketplace.services.pricing import Terms, apply_prices, set_price, terms_of, withdraw_price
+from marketplace.services.saved import is_saved, save_model, unsave_model
 from marketplace.services.sunsets import set_version_sunset, today
 from marketplace.services.unsaved import forget_step, keep_step, kept_step, shown_values
 
@@ -60,6 +61,7 @@ __all__ = [
     "forget_check",
     "forget_step",
     "hold_models",
+    "is_saved",
     "keep_step",
     "kept_step",
     "looked_at",
@@ -70,6 +72,7 @@ __all__ = [
     "record_logo",
     "reject",
     "require_publisher",
+    "save_model",
     "set_price",
     "set_version_sunset",
     "shown_values",
@@ -80,6 +83,7 @@ __all__ = [
     "today",
     "sweep_index",
     "typical_cost",
+    "unsave_model",
     "update_model",
     "withdraw_price",
 ]

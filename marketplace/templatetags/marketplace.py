@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from common.policy import actor_of
 from marketplace.models import AIModel
-from marketplace.services import SEE_ALL
+from marketplace.services import SEE_ALL, is_saved
 from marketplace.services.parameters import Parameter, parameters_of
 from marketplace.services.schemas import Schema
 from marketplace.templatetags.plates import Cell as Cell
@@ -92,6 +92,8 @@ def model_header(context: Context, ai_model: AIModel, tab: str = "overview") -> 
         ],
         "playground": pages["playground"][1],
         "is_signed_in": actor.user is not None,
+        "is_saved": is_saved(ai_model=ai_model, user=actor.user),
+        "here": context["request"].path,
     }
 
 
