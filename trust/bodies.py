@@ -124,6 +124,11 @@ def _basics(asked: Asked) -> dict[str, Any]:
     return plain | {f"{side}_schema": json.dumps(listing["api_spec"][side]) for side in ("input", "output")}
 
 
+def _file(asked: Asked) -> dict[str, Any]:
+    """A promise of the publisher's logo: without a model, whoever asks."""
+    return {"kind": "logo", "name": "logo.png", "media_type": "image/png", "size": 1000}
+
+
 def _review(asked: Asked) -> dict[str, Any]:
     return {"rating": 4, "content": "Quick, and rarely wrong."}
 
@@ -224,6 +229,11 @@ API: Mapping[tuple[str, str], Sequence[Deed]] = {
         Deed(lambda asked: {"url": asked.house.ground.upstream.url, "protocol": "json"}, "models.publish"),
     ),
     ("api:model-check", "POST"): (Deed(right="models.publish", done=done(202, STATE, 429)),),
+    ("api:model-saved", "PUT"): (Deed(done=GONE),),
+    ("api:model-saved", "DELETE"): (Deed(done=GONE),),
+    ("api:files", "POST"): (Deed(_file, "models.publish", done(201, STATE)),),
+    ("api:file", "DELETE"): (Deed(right="models.publish", done=GONE),),
+    ("api:file-complete", "POST"): (Deed(right="models.publish"),),
     # The review that is named is nobody's here, and nobody here has called the model, or they publish it.
     ("api:reviews", "POST"): (Deed(_review, done=done(403, 404)),),
     ("api:review", "PUT"): (Deed(_review, done=done(403)),),
@@ -285,8 +295,12 @@ PAGES: Mapping[str, Sequence[Deed]] = {
     "publish-test": (Deed(right="models.publish", done=done(302, STATE, 429)),),
     "publish-price": (Deed(lambda asked: {"type": "free", "period": ""}, "models.publish", THERE),),
     "publish-review": (Deed(lambda asked: {"act": "submit"}, "models.publish", done(302, 422)),),
+    "publish-media": (Deed(lambda asked: {"kind": "logo"}, "models.publish", done(422)),),  # without a file
+    "publish-logo": (Deed(lambda asked: {"kind": "logo"}, "models.publish", done(422)),),
+    "api:upload": (Deed(done=done(409)),),
     "deployments": (Deed(_deployment_form, "deployments.change", THERE),),
     "deployment": (Deed(lambda asked: {"act": "pause"}, "deployments.change", THERE),),
+    "model-save": (Deed(done=THERE),),
     "reviews": (Deed(_review, done=done(403, 404)),),
     "review": (Deed(_review, done=done(403)),),
     "review-delete": (Deed(done=done(403)),),

@@ -45,8 +45,10 @@ LOOKED: Mapping[str, frozenset[int]] = {
     "organization-switch": frozenset({405}),
     "invitation-change": frozenset({405}),
     "checklist": frozenset({405}),
+    "model-save": frozenset({405}),
     **{f"review-{act}": frozenset({405}) for act in ("delete", "helpful", "reply", "report")},
     "theme": frozenset({302}),
+    "api:upload": frozenset({405}),
     "search": frozenset({302}),
     "invitation": frozenset({422}),  # links that nobody was sent
     "reopen": frozenset({410}),

@@ -143,6 +143,7 @@ class House:
     deployment: Any = None
     review: Any = None  # of the published one, by an outsider
     passkey: Any = None
+    files: dict[str, Any] = field(default_factory=dict)  # logos, by the status of their model
 
     def mark(self) -> str:
         """A word that stands nowhere else."""
@@ -165,6 +166,8 @@ class House:
         )
         for status in ("draft", "in_review", *(("published",) if is_listed else ())):
             self.models[status] = self._model(status)
+        for status in ("draft", "published") if is_listed else ("draft",):
+            self.files[status] = world.make_file(self.organization, self.models[status])
         if is_listed:
             self.chat = self._model("published", protocol="openai")
             self.review = world.make_review(self.models["published"])

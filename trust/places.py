@@ -159,6 +159,16 @@ def _things(pattern: str, house: House, caller: Caller) -> Iterator[Thing]:
     elif "<dep:" in pattern:
         names = {"<dep:id>": house.deployment.public_id}
         yield Thing("deployment", house, house.deployment, names, _missing(names, "dep"))
+    elif "<fil:" in pattern:
+        for status, file in house.files.items():
+            names = {"<fil:id>": file.public_id, "<str:part>": "64.webp"}
+            missing = {**_missing(names, "fil"), "<str:part>": "64.webp"}
+            if pattern.startswith("/media/"):
+                yield Thing(status, house, file.ai_model, names, missing)
+            elif pattern.startswith("/api/files/") and status == "draft":
+                yield Thing("file", house, file, names, missing)  # its publisher's alone
+            elif status == "draft":
+                yield Thing("published", house, file, names, missing)  # an address is nobody's in particular
     elif "<mdl:" in pattern:
         draft = house.models["draft"]
         names = {"<mdl:id>": draft.public_id}

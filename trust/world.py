@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
+from django.core.files.base import ContentFile
+from PIL import Image
+
 from accounts import services as accounts
-from accounts.models import User
+from accounts.models import Organization, User
 from apikeys import services as apikeys
 from apikeys.models import APIKey
 from common.ids import uuid7
@@ -15,6 +19,8 @@ from gateway import services as gateway
 from gateway.tests.factories import make_call
 from marketplace import services as marketplace
 from marketplace.models import AIModel
+from media import services as media
+from media.models import File
 from notifications.adapters import Envelope
 from notifications.adapters.email import render
 from notifications.models import Message, payload_context
@@ -80,6 +86,19 @@ def make_review(ai_model: AIModel, *, by: User | None = None) -> Review:
     organization = by.personal_organization
     make_call(ai_model, organization=organization, user=by)
     return reviews.post_review(ai_model=ai_model, author=by, organization=organization, rating=4, content="Quick.")
+
+
+def make_file(organization: Organization, ai_model: AIModel | None) -> File:
+    """A logo that was checked and is shown."""
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(picture, "PNG")
+    content = ContentFile(picture.getvalue(), name="logo.png")
+    file = media.receive(
+        organization=organization, ai_model=ai_model, kind="logo", content=content, media_type="image/png", alt=""
+    )
+    media.check_files()
+    file.refresh_from_db()
+    return file
 
 
 def newest_mail(email: str) -> str:

@@ -27,6 +27,8 @@ ARGUMENTS = {
     "<key:id>": "{key}",
     "<req:id>": "{req}",
     "<rev:id>": "{rev}",
+    "<fil:id>": "{fil}",
+    "<str:part>": "64.webp",
 }
 NOBODYS = "0" * 26
 # Of addresses where that does not lead to a page.
@@ -41,8 +43,9 @@ PATHS = {
     "deployment": f"/deployments/dep_{NOBODYS}",
     **{
         f"publish-{step}": f"/publish/mdl_{NOBODYS}/{step}"
-        for step in ("basics", "endpoint", "test", "price", "review")
+        for step in ("basics", "endpoint", "test", "price", "review", "media")
     },
+    "media": f"/media/fil_{NOBODYS}/64.webp",
     "member": f"/settings/members/mbr_{NOBODYS}",
     "member-remove": f"/settings/members/mbr_{NOBODYS}/remove",
     "invitation-change": f"/settings/invitations/ivt_{NOBODYS}",
@@ -125,6 +128,7 @@ def _route(name: str, pattern: str) -> str | None:
 OUTCOMES: dict[str, int | dict[str, int]] = {
     "theme": 302,
     "checklist": 405,  # answers a form
+    "model-save": 405,
     **{f"review-{act}": 405 for act in ("delete", "helpful", "reply", "report")},
     "search": 302,  # htmx gets suggestions
     "components": 404,  # in DEBUG alone
@@ -157,6 +161,7 @@ OUTCOMES: dict[str, int | dict[str, int]] = {
     "mfa_view_recovery_codes": 404,
     "mfa_download_recovery_codes": 404,
     "api:key-rotate": 405,
+    "api:upload": 405,
     "api:model-endpoint": {"consumer": 403},  # somebody else's
     "api:model-check": {"consumer": 403},
     "admin:login": {"anonymous": 302, "consumer": 403, "developer": 403, "staff": 302},

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from tests import client
 from tests.pages.site import NOBODYS, addresses, expected_status
-from tests.pages.visitor import PASSWORD, ROLES, Visitor, Visitors, text_of, token_in
+from tests.pages.visitor import PASSWORD, ROLES, Visitor, Visitors, make_saved, text_of, token_in
 
 NOT_PAGES = {
     *("livez", "readyz", "mfa_download_recovery_codes", "admin:jsi18n", "admin:autocomplete"),
@@ -173,9 +173,14 @@ def with_theme(visitors: Visitors) -> Prepared:
     return Visitor(visitors.stack.url, cookies={"theme": "dark"}), "/models"
 
 
-STEPS = ("basics", "endpoint", "test", "price", "review")
+STEPS = ("basics", "endpoint", "test", "price", "review", "media")
 GUESS = (("input.text", "Wo ist der Bahnhof, bitte?"),)
 MODELS = ("sentiment", "language-id", "embed", "aurora-70b", "lumen-image", "clarion", "cantor-voice")
+
+
+def saved(visitors: Visitors) -> Prepared:
+    make_saved(visitors)
+    return visitors.get("consumer"), "/saved"
 
 
 def reviewed(visitors: Visitors) -> Prepared:
@@ -194,6 +199,9 @@ STATES = (
     *(Sight(f"playground of {slug}", "consumer", f"/models/demo/{slug}/playground") for slug in MODELS),
     Sight("model for a consumer", "consumer", "/models/demo/eliza"),
     Sight("model for its publisher", "developer", "/models/demo/eliza"),
+    Sight("saved models", "consumer", saved),
+    Sight("models side by side", path="/compare?model=demo/eliza,demo/sentiment,demo/embed"),
+    Sight("one model to compare", path="/compare?model=demo/eliza&model=demo/none&q=text"),
     Sight("reviews for a stranger", path=reviewed),
     Sight("reviews for the author", "consumer", "/models/demo/eliza/reviews"),
     Sight("reviews of nobody", "newcomer", "/models/demo/embed/reviews"),
@@ -273,6 +281,7 @@ STATES = (
     Sight("account to close refused", "consumer", "/settings/delete", 422, (("email", "other@example.org"),)),
     Sight("account to open again", path=closed_account),
     *(Sight(f"publishing {step}", "developer", "/publish/{mdl}/" + step) for step in STEPS),
+    Sight("a file refused", "developer", "/publish/{mdl}/media", 422, (("kind", "screenshot"),)),
     Sight("publishing refused by a form", "developer", "/publish/new", 422, (("name", ""), ("version", "one"))),
     Sight("my models", "developer", "/publish"),
     Sight("my models without any", "newcomer", "/publish"),

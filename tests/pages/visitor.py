@@ -312,7 +312,7 @@ class Visitors:
             self.objects[role, "rev"] = self.object("consumer", "rev")
             return
         self.object("consumer", "key")
-        person, reader = (self._program(self.get(name)) for name in ("consumer", "colleague"))
+        person, reader = (self.program(self.get(name)) for name in ("consumer", "colleague"))
         made = person.post(
             "/api/models/demo:eliza/reviews", {"rating": 4, "title": "Good company", "content": "It listens."}
         )
@@ -323,7 +323,7 @@ class Visitors:
         assert reader.post(f"{one}/helpful", {}).status == 200
         assert reader.post(f"{one}/report", {"reason": "off_topic"}).status in (201, 409)
 
-    def _program(self, visitor: Visitor) -> client.Client:
+    def program(self, visitor: Visitor) -> client.Client:
         api = client.Client(self.stack.url)
         login = api.post("/api/auth/login", {"email": visitor.email, "password": visitor.password})
         assert login.status == 200, login
@@ -421,6 +421,12 @@ def make_check(visitors: Visitors) -> None:
     visitors.objects["developer", "mdl"] = model
 
 
+def make_file(visitors: Visitors) -> None:
+    """Which is still to come."""
+    body = {"kind": "logo", "name": "logo.png", "media_type": "image/png", "size": 1000}
+    assert visitors.program(visitors.get("developer")).post("/api/files", body).status == 201
+
+
 def make_prediction(visitors: Visitors) -> None:
     """And what its webhook, its secret and its idempotency key are. The address is that of the demo's models, which
     takes no events."""
@@ -441,6 +447,10 @@ def make_developer_request(visitors: Visitors) -> None:
     visitors.get("colleague").submit("/settings/developer", reason="A model that counts trains.")
 
 
+def make_saved(visitors: Visitors) -> None:
+    assert visitors.program(visitors.get("consumer")).put("/api/models/demo:eliza/saved", {}).status == 204
+
+
 def make_review(visitors: Visitors) -> None:
     visitors.object("consumer", "rev")
 
@@ -459,6 +469,8 @@ MAKERS: dict[str, Callable[[Visitors], None]] = {
     "accounts/invitation": make_organization,
     "accounts/organization": make_organization,
     "gateway/contractcheck": make_check,
+    "marketplace/savedmodel": make_saved,
+    "media/file": make_file,
     "reviews/review": make_review,
     "reviews/vote": make_review,
     "reviews/report": make_review,
