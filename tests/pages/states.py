@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tests import client
+from tests.pages.shelf import on_shelf
 from tests.pages.site import NOBODYS, addresses, expected_status
 from tests.pages.visitor import PASSWORD, ROLES, Visitor, Visitors, make_saved, text_of, token_in
 
@@ -174,6 +175,7 @@ def with_theme(visitors: Visitors) -> Prepared:
 
 
 STEPS = ("basics", "endpoint", "test", "price", "review", "media")
+TABS = ("", "/playground", "/api", "/versions", "/versions?compare=2.0.0", "/reviews", "/stats")
 GUESS = (("input.text", "Wo ist der Bahnhof, bitte?"),)
 MODELS = ("sentiment", "language-id", "embed", "aurora-70b", "lumen-image", "clarion", "cantor-voice")
 
@@ -282,6 +284,13 @@ STATES = (
     Sight("account to open again", path=closed_account),
     *(Sight(f"publishing {step}", "developer", "/publish/{mdl}/" + step) for step in STEPS),
     Sight("a file refused", "developer", "/publish/{mdl}/media", 422, (("kind", "screenshot"),)),
+    *(Sight(f"what is listed{tab}", path=on_shelf("{page}" + tab)) for tab in TABS),
+    *(Sight(f"what one pinned{tab}", path=on_shelf("{page}" + tab, "consumer")) for tab in ("", "/versions")),
+    *(Sight(f"publishing {step} anew", path=on_shelf("{publish}/" + step, "developer")) for step in STEPS),
+    Sight("endpoint refused", "developer", "/publish/{mdl}/endpoint", 422, (("url", "ftp://models"),)),
+    Sight("price refused", "developer", "/publish/{mdl}/price", 422, (("type", "paid"), ("per_call_nano", "much"))),
+    Sight("deployment refused", "consumer", "/deployments?new", 422, (("name", "No Name"), ("model", "demo/none"))),
+    Sight("what was deployed", path=on_shelf("/deployments", "consumer")),
     Sight("publishing refused by a form", "developer", "/publish/new", 422, (("name", ""), ("version", "one"))),
     Sight("my models", "developer", "/publish"),
     Sight("my models without any", "newcomer", "/publish"),
