@@ -118,7 +118,7 @@ def run(context: Context) -> Result:
 
 def _acts(context: Context) -> None:
     from observability.services import verify_chain
-    from trust import audited_api, audited_pages, audited_reviews, audited_staff
+    from trust import audited_api, audited_media, audited_pages, audited_reviews, audited_staff
     from trust.audited import Deeds
     from trust.t30 import Signer
 
@@ -131,6 +131,7 @@ def _acts(context: Context) -> None:
     audited_pages.walk(deeds)
     audited_staff.walk(deeds)
     audited_reviews.walk(deeds)
+    audited_media.walk(deeds)
     deeds.finish()
     fault = verify_chain().fault
     context.expect(not fault, f"nobody touched the log, and yet: {fault}")

@@ -34,6 +34,8 @@ from gateway.tests.factories import make_call, make_endpoint, make_prediction
 from marketplace.models import AIModel, ModelVersion, Price, SavedModel
 from marketplace.services import Terms
 from marketplace.tests.factories import make_model
+from media.models import File
+from media.services import begin
 from notifications.models import Message, WebhookDelivery, WebhookReceiver, WebhookSecret
 from notifications.services import send_webhook
 from notifications.tests.factories import make_message

@@ -291,6 +291,7 @@ STATES = (
     Sight("price refused", "developer", "/publish/{mdl}/price", 422, (("type", "paid"), ("per_call_nano", "much"))),
     Sight("deployment refused", "consumer", "/deployments?new", 422, (("name", "No Name"), ("model", "demo/none"))),
     Sight("what was deployed", path=on_shelf("/deployments", "consumer")),
+    Sight("a file refused", "developer", "/publish/{mdl}/media", 422, (("kind", "screenshot"),)),
     Sight("publishing refused by a form", "developer", "/publish/new", 422, (("name", ""), ("version", "one"))),
     Sight("my models", "developer", "/publish"),
     Sight("my models without any", "newcomer", "/publish"),
