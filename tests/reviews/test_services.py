@@ -20,7 +20,7 @@ from observability.models import AuditEvent
 from reviews import errors, services
 from reviews.models import Report, Review
 from reviews.services import summary_of
-from reviews.tests.factories import make_customer, make_review
+from tests.reviews.factories import make_customer, make_review
 
 pytestmark = pytest.mark.django_db
 

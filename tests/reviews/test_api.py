@@ -18,7 +18,7 @@ from marketplace.models import AIModel
 from marketplace.tests.factories import make_model
 from reviews import services
 from reviews.models import Report, Review
-from reviews.tests.factories import make_customer, make_review
+from tests.reviews.factories import make_customer, make_review
 
 pytestmark = pytest.mark.django_db
 JSON = "application/json"

@@ -13,8 +13,8 @@ from marketplace.models import AIModel
 from marketplace.tests.factories import make_model
 from reviews import services
 from reviews.models import Review
-from reviews.tests.factories import make_customer, make_review
-from reviews.tests.test_services import check_figures
+from tests.reviews.factories import make_customer, make_review
+from tests.reviews.test_services import check_figures
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

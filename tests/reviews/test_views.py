@@ -14,8 +14,8 @@ from marketplace.models import AIModel
 from marketplace.tests.factories import make_model
 from reviews import services
 from reviews.models import Report, Review
-from reviews.tests.factories import make_customer, make_review
-from reviews.tests.test_api import signed_in
+from tests.reviews.factories import make_customer, make_review
+from tests.reviews.test_api import signed_in
 
 pytestmark = pytest.mark.django_db
 
