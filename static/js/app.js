@@ -260,11 +260,12 @@ function openMenuOf(button) {
   return menu?.matches(":popover-open") ? menu : null;
 }
 
-// On a phone the side rail scrolls sideways: begin where the page is.
+// On a phone the side rail and the tabs scroll sideways: begin where the page is.
 
-const rail = document.querySelector(".rail");
-const here = rail?.querySelector("[aria-current]");
-if (here) rail.scrollLeft = here.offsetLeft - rail.offsetLeft - (rail.clientWidth - here.clientWidth) / 2;
+for (const rail of document.querySelectorAll(".rail, .tabs")) {
+  const here = rail.querySelector("[aria-current]");
+  if (here) rail.scrollLeft = here.offsetLeft - rail.offsetLeft - (rail.clientWidth - here.clientWidth) / 2;
+}
 
 // Errors: the summary takes the focus; on a new page its `autofocus` does it, after a swap this.
 
