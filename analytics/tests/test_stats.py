@@ -121,6 +121,13 @@ def test_days_on_which_failures_stood_out_are_listed(ai_model, page):
     assert list(AIModel.objects.detailed().get(pk=ai_model.pk).measured.days) == days, "as on the first tab"
 
 
+def test_days_with_few_requests_are_not_called_good(ai_model, page):
+    make_calls(ai_model, 3)
+    assert "No day had enough requests to be told." in words(page())
+    make_calls(ai_model, 20, hours_ago=24)
+    assert "Failures stood out on no day." in words(page())
+
+
 @pytest.mark.parametrize(("query", "buckets"), [("?range=24h", 24), ("?range=7d", 7), ("", 30), ("?range=never", 30)])
 def test_the_period_is_cut_into_hours_or_days(ai_model, page, query, buckets):
     make_calls(ai_model, 3)

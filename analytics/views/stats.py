@@ -94,7 +94,12 @@ class Stats:
 
     @property
     def is_empty(self) -> bool:
-        return not self.requests and not any(day != "none" for day in self.days)
+        return not self.requests and not self.has_days
+
+    @property
+    def has_days(self) -> bool:
+        """Whether any of the days had enough requests to be told."""
+        return any(day != "none" for day in self.days)
 
 
 def stats_of(ai_model: AIModel, data: Mapping[str, str], at: datetime) -> Stats:
