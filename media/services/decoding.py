@@ -44,6 +44,11 @@ class Decoder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end()
 
+    @property
+    def pid(self) -> int:
+        """Of the process that has checked a file; 0 while there is none."""
+        return 0 if self._process is None else self._process.pid
+
     def check(self, kind: str, media_type: str, raw: bytes) -> Checked:
         """Look into one file. A process that died or took too long refuses it too, as `too_hard`."""
         process = self._process or self._start()
