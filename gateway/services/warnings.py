@@ -45,6 +45,7 @@ def warn_pinned() -> int:
     found = 0
     for version in versions.order_by("pk").iterator():
         found += 1
+        address = reverse("model-versions-page", args=[version.ai_model.publisher.slug, version.ai_model.slug])
         assert version.sunset_on is not None
         moment = "last" if version.sunset_on <= day + LAST_WARNING else "first"
         names: dict[UUID, list[str]] = defaultdict(list)
@@ -60,6 +61,7 @@ def warn_pinned() -> int:
                 sunset_on=version.sunset_on.isoformat(),
                 deployments=", ".join(own),
                 deployments_url=f"{settings.SITE_URL}{reverse('deployments')}",
+                versions_url=f"{settings.SITE_URL}{address}",
             )
     return found
 

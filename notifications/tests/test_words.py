@@ -60,6 +60,7 @@ FACTS = {
     "version": "1.4.2",
     "deployments": "support-bot, batch-jobs",
     "deployments_url": "https://site.example/deployments",
+    "versions_url": "https://site.example/models/ada/eliza/versions",
 }
 FETCHING = {"src", "srcset", "background", "poster", "data"}
 UNSUBSCRIBE = "https://site.example/unsubscribe/0123"
