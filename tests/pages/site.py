@@ -27,7 +27,6 @@ ARGUMENTS = {
     "<key:id>": "{key}",
     "<req:id>": "{req}",
     "<rev:id>": "{rev}",
-    "<fil:id>": "{fil}",
     "<str:part>": "64.webp",
 }
 NOBODYS = "0" * 26
