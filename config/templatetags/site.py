@@ -78,8 +78,12 @@ def icon(name: str) -> SafeString:
 
 
 @register.simple_tag
-def tile(slug: str, size: str = "") -> SafeString:
-    """The mark of a listing. `size` is "" (40 px) or "lg" (56 px)."""
+def tile(slug: str, size: str = "", logo: UUID | None = None) -> SafeString:
+    """The mark of a listing: its logo, or one made of its slug. `size` is "" (40 px) or "lg" (56 px)."""
+    if logo:
+        pixels, large = (56, " lg") if size == "lg" else (40, "")
+        source = reverse("media", args=[logo, "128.webp"])
+        return format_html('<img class="tile{}" src="{}" width="{}" height="{}" alt="">', large, source, pixels, pixels)
     return marks.tile(slug, large=size == "lg")
 
 

@@ -41,8 +41,6 @@ from notifications.services import send_webhook
 from notifications.tests.factories import make_message
 from observability.models import AuditEvent, IdempotencyKey, RequestLog
 from observability.services import record
-from media.models import File
-from media.services import begin
 from reviews import services as reviews
 from reviews.models import RatingSummary, Report, Review, Vote
 
@@ -160,7 +158,7 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
             ),
             SavedModel: user.saved_models.create(ai_model=ai_model),
             File: begin(
-                organization=organization, ai_model=None, kind="logo", name="K7RT2M.png", media_type="image/png", size=9
+                organization=organization, ai_model=None, kind="logo", name="logo.png", media_type="image/png", size=9
             ),
             Review: review,
             Vote: review.votes.get(),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
+from django.urls import reverse
 from rest_framework import serializers
 
 from common.ids import encode
@@ -94,6 +95,9 @@ def model_out(ai_model: AIModel) -> dict[str, Any]:
         "api_spec": {"input": version.input_schema, "output": version.output_schema} if version else None,
         "pricing": pricing_out(ai_model),
         "license": ai_model.license,
+        "logo": None
+        if ai_model.logo is None
+        else f"{settings.SITE_URL}{reverse('media', args=[ai_model.logo, '256.webp'])}",
         "context_tokens": ai_model.context_tokens,
         "stats": stats_out(ai_model),
         "publisher": {"id": encode("org", publisher.id), "slug": publisher.slug, "name": publisher.name},
@@ -230,6 +234,7 @@ class AIModelOut(Serializer):
     api_spec = ApiSpecOut()
     pricing = PricingOut()
     license = CharField()
+    logo = CharField(allow_null=True, help_text="Where its picture is; further ones at `/api/models/{ref}/files`.")
     context_tokens = IntegerField(allow_null=True)
     stats = StatsOut()
     publisher = PublisherOut()

@@ -43,6 +43,7 @@ def model_card(ai_model: AIModel) -> dict[str, object]:
         "href": reverse("model", args=[publisher, ai_model.slug]),
         "text": ai_model.description,
         "task": ai_model.get_category_display(),
+        "logo": ai_model.logo,
         "cells": card_cells(ai_model),
         "rating": ai_model.rating,
         "reviews": ai_model.rating_count,

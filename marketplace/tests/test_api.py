@@ -33,7 +33,7 @@ DRAFT = {
 MODEL_FIELDS = {
     *("id", "slug", "name", "description", "version", "category", "capabilities", "api_spec", "pricing", "stats"),
     *("publisher", "status", "callable", "test_enabled", "created_at", "updated_at", "license", "context_tokens"),
-    *("sunset_on", "degraded"),
+    *("sunset_on", "degraded", "logo"),
 }
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from accounts.models import Organization
 from accounts.tests.factories import make_client, make_user
+from common.ids import encode, uuid7
 from marketplace.tests.factories import make_model
 from media import services
 from media.errors import QuotaExceeded
@@ -210,7 +211,7 @@ def test_whoever_has_no_signature_sends_nothing(settings):
         kind="logo", model=publisher.model().public_id, name="a", media_type="image/png", size=len(content)
     ).json()
     assert send(made["upload"], content, signature="A" * 43) == 404
-    assert send({**made["upload"], "url": made["upload"]["url"][:-1] + "z"}, content) == 404
+    assert send({**made["upload"], "url": f"/api/uploads/{encode('fil', uuid7())}"}, content) == 404
     assert send(made["upload"], content) == 204
     assert send(made["upload"], content) == 410
 
@@ -347,3 +348,25 @@ def test_the_sum_is_read_from_an_index_alone():
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         cursor.execute("EXPLAIN SELECT sum(size) FROM media_file WHERE organization_id = gen_random_uuid()")
         assert "file_taken" in "\n".join(row[0] for row in cursor.fetchall())
+
+
+def test_pages_show_what_was_uploaded():
+    publisher = Publisher()
+    ai_model = publisher.model()
+    page = f"/models/{publisher.organization.slug}/{ai_model.slug}"
+    assert b"/media/" not in Client().get(page).content
+    logo = publisher.upload(picture(), model=ai_model.public_id, kind="logo")
+    shot = publisher.upload(picture(), model=ai_model.public_id, kind="screenshot", alt="Its <b>answer</b>")
+    publisher.upload(
+        b"hello", model=ai_model.public_id, kind="example", name="greeting.txt", media_type="text/plain", alt="A word"
+    )
+    own = publisher.upload(picture(), kind="logo")
+    shown = Client().get(page).content.decode()
+    assert logo.url_of("128.webp") in shown
+    assert f'src="{shot.url_of("300.webp")}"' in shown
+    assert 'alt="Its &lt;b&gt;answer&lt;/b&gt;"' in shown
+    assert "greeting.txt" in shown
+    assert own.url_of("128.webp") in Client().get(f"/publishers/{publisher.organization.slug}").content.decode()
+    assert logo.url_of("128.webp") in Client().get("/models?q=sentiment").content.decode()
+    told = Client().get(f"/api/models/{ai_model.public_id}").json()
+    assert told["logo"].endswith(logo.url_of("256.webp"))
