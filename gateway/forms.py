@@ -287,6 +287,11 @@ class EndpointForm(forms.Form):
         label=gettext_lazy("Timeout"), min_value=1, max_value=600, initial=60, help_text=gettext_lazy("Seconds.")
     )
 
+    def __init__(self, *args: Any, has_secret: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not has_secret:
+            del self.fields["forget_secret"]
+
     @staticmethod
     def initial_of(endpoint: Endpoint | None) -> dict[str, Any]:
         if endpoint is None:
@@ -297,7 +302,7 @@ class EndpointForm(forms.Form):
     def arguments(self, endpoint: Endpoint | None) -> dict[str, Any]:
         """Of `set_endpoint`."""
         given = {name: value for name, value in self.cleaned_data.items() if name != "forget_secret"}
-        given["secret"] = "" if self.cleaned_data["forget_secret"] else given["secret"] or None
+        given["secret"] = "" if self.cleaned_data.get("forget_secret") else given["secret"] or None
         if endpoint is not None:
             given["max_cost_nano"] = endpoint.max_cost_nano
         return given

@@ -282,13 +282,14 @@ def publish_endpoint(request: HttpRequest, id: UUID) -> HttpResponse:
     for the secret, until the button saves it."""
     ai_model = _find_own(request, id)
     endpoint = Endpoint.objects.of_model(ai_model.pk).first()
-    of = {"step": "endpoint", "organization": ai_model.publisher, "ai_model": ai_model}
+    of: dict[str, Any] = {"step": "endpoint", "organization": ai_model.publisher, "ai_model": ai_model}
     kept, is_post = kept_step(**of), request.method == "POST"
     if request.POST.get("act") == "discard":
         forget_step(kept=kept)
         return redirect(request.path)
     initial = shown_values(EndpointForm.initial_of(endpoint), kept)
-    form = EndpointForm(request.POST if is_post else None, initial=initial)
+    has_secret = endpoint is not None and endpoint.sealed_secret is not None
+    form = EndpointForm(request.POST if is_post else None, initial=initial, has_secret=has_secret)
     if is_post and request.headers.get("HX-Request") == "true":
         return render(request, "gateway/endpoint_step.html#kept", {"is_kept": keep_step(form=form, **of)})
     if is_post and form.is_valid():
@@ -307,7 +308,7 @@ def publish_endpoint(request: HttpRequest, id: UUID) -> HttpResponse:
         "kept": kept,
         "form": form,
         "ai_model": ai_model,
-        "has_secret": endpoint is not None and endpoint.sealed_secret is not None,
+        "has_secret": has_secret,
         "signing_key": "" if endpoint is None else base64.b64encode(services.signing_key_of(endpoint)).decode(),
     }
     return render(request, "gateway/endpoint_step.html", context, status=422 if form.is_bound else 200)

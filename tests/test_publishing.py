@@ -84,8 +84,10 @@ def test_five_steps_lead_into_the_catalogue(client, person, settings):
     assert b"K7RT2M" not in client.get(at("endpoint", ai_model)).content
     client.post(at("endpoint", ai_model), endpoint)
     assert Endpoint.objects.get().sealed_secret is not None, "an empty field keeps it"
+    assert b"forget_secret" in client.get(at("endpoint", ai_model)).content
     client.post(at("endpoint", ai_model), {**endpoint, "forget_secret": "on"})
     assert Endpoint.objects.get().sealed_secret is None
+    assert b"forget_secret" not in client.get(at("endpoint", ai_model)).content, "there is none"
 
     shown = client.get(at("test", ai_model)).content
     assert b"The endpoint is being asked" in shown
