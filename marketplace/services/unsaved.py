@@ -32,7 +32,12 @@ def keep_step(
     values = _typed(form)
     if sum(map(len, values.values())) > MAX_KEPT:
         return False
-    of = {"organization": organization, "ai_model": ai_model, "user": user if ai_model is None else None, "step": step}
+    of: dict[str, Any] = {
+        "organization": organization,
+        "ai_model": ai_model,
+        "user": user if ai_model is None else None,
+        "step": step,
+    }
     UnsavedStep.objects.update_or_create(**of, defaults={"values": values, "updated_at": clock.now()})
     return True
 
