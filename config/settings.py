@@ -418,6 +418,7 @@ SPECTACULAR_SETTINGS = {
         "DeploymentStatus": "gateway.models.Deployment.Status",
         "FileStatus": "media.models.File.Status",
         "FileKind": "media.models.File.Kind",
+        "ReportReason": "reviews.models.Report.Reason",
         "OrganizationRole": ["owner", "admin", "developer", "billing", "member"],
     },
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "common.schema.finish"],
