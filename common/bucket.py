@@ -19,7 +19,7 @@ _lock = threading.Lock()
 _connections: dict[tuple[int, str, str], Any] = {}
 
 
-class Bucket(S3Storage):  # type: ignore[misc]
+class Bucket(S3Storage):
     """`access_key`, `secret_key`, `bucket_name`, `region_name`, and `endpoint_url` where it is not Amazon's."""
 
     def __init__(self, **options: Any) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
@@ -193,11 +194,11 @@ MEDIA_ROOT = BASE_DIR / values.MEDIA_DIR
 MEDIA_QUOTA_MIB = values.MEDIA_QUOTA_MIB
 MEDIA_S3_BUCKET = values.MEDIA_S3_BUCKET
 MEDIA_S3_ENDPOINT = values.MEDIA_S3_ENDPOINT
-_FOLDER = {
+_FOLDER: dict[str, Any] = {
     "BACKEND": "django.core.files.storage.FileSystemStorage",
     "OPTIONS": {"allow_overwrite": True, "file_permissions_mode": 0o600, "directory_permissions_mode": 0o700},
 }
-_BUCKET = {
+_BUCKET: dict[str, Any] = {
     "BACKEND": "common.bucket.Bucket",
     "OPTIONS": {
         "bucket_name": MEDIA_S3_BUCKET,

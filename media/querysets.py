@@ -8,12 +8,10 @@ from django.db import models
 from django.db.models import Q
 
 from common.clock import ClockNow
+from marketplace.models import PUBLIC_STATUSES
 
 if TYPE_CHECKING:
     from accounts.models import Organization
-
-#: The states of a model in which everybody sees its files.
-PUBLIC = ("published", "deprecated")
 
 
 class FileQuerySet(models.QuerySet):
@@ -25,7 +23,7 @@ class FileQuerySet(models.QuerySet):
         """Those of public models and of publishers, and the organization's own."""
         if sees_all:
             return self.all()
-        seen = Q(ai_model=None) | Q(ai_model__status__in=PUBLIC)
+        seen = Q(ai_model=None) | Q(ai_model__status__in=PUBLIC_STATUSES)
         return self.filter(seen if organization is None else seen | Q(organization=organization))
 
     def taken(self, organization_id: Any) -> int:

@@ -14,8 +14,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from common import files
+from common.ids import decode
 from common.policy import actor_of
-from common.problems import NotFound, Problem, ServiceUnavailable, ValidationFailed
+from common.problems import NotFound, ServiceUnavailable, ValidationFailed
 from marketplace.errors import WrongStatus
 from marketplace.models import AIModel
 from marketplace.services import SEE_ALL
@@ -23,7 +24,6 @@ from media import services
 from media.errors import QuotaExceeded, TooManyFiles
 from media.forms import ExampleForm, LogoForm, ScreenshotForm, UploadForm
 from media.models import File
-from media.querysets import PUBLIC
 
 REFUSALS = (ValidationFailed, QuotaExceeded, TooManyFiles, WrongStatus, ServiceUnavailable)
 FORMS: dict[str, type[UploadForm]] = {"logo": LogoForm, "screenshot": ScreenshotForm, "example": ExampleForm}
@@ -44,7 +44,7 @@ def media(request: HttpRequest, id: UUID, part: str) -> HttpResponse:
     except FileNotFoundError:  # removed this moment
         raise NotFound() from None
     response = HttpResponse(content, content_type=_served_type(file))
-    is_public = file.ai_model is None or file.ai_model.status in PUBLIC
+    is_public = file.ai_model is None or file.ai_model.is_public
     response.headers["Cache-Control"] = f"public, max-age={CACHE_SECONDS}" if is_public else "private, no-cache"
     response.headers["Content-Disposition"] = str(content_disposition_header(not file.is_picture, _offered(file, part)))
     response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; sandbox"
@@ -85,7 +85,6 @@ def _page(request: HttpRequest, ai_model: AIModel | None) -> HttpResponse:
     own = File.objects.filter(organization=organization, ai_model=ai_model)
     kinds = list(FORMS) if ai_model is not None else ["logo"]
     forms = {kind: FORMS[kind](prefix=kind) for kind in kinds}
-    problem: Problem | None = None
     kind = request.POST.get("kind", "")
     if request.method == "POST" and request.POST.get("act") == "remove":
         file = own.filter(pk__in=_ids(request.POST.get("file", ""))).first()
@@ -116,7 +115,6 @@ def _page(request: HttpRequest, ai_model: AIModel | None) -> HttpResponse:
         "step": "media",
         "ai_model": ai_model,
         "organization": organization,
-        "problem": problem,
         "parts": [(File.Kind(kind), form, [row for row in rows if row.kind == kind]) for kind, form in forms.items()],
         "is_checking": any(row.status == File.Status.ARRIVED for row in rows),
         "reasons": services.REASONS,
@@ -128,8 +126,6 @@ def _page(request: HttpRequest, ai_model: AIModel | None) -> HttpResponse:
 
 
 def _ids(text: str) -> list[UUID]:
-    from common.ids import decode
-
     try:
         return [decode("fil", text)]
     except ValueError:

@@ -145,6 +145,7 @@ NAMES = (
 #: Too much of something.
 FLOODS: tuple[Maker, ...] = (
     _shot("2,500 million pixels", PNG, lambda r: png_of(50_000, 50_000), REFUSED),
+    _shot("16 million pixels that are there", PNG, lambda r: _huge(4_000), REFUSED),
     _shot("400 million pixels that are there", PNG, lambda r: _huge(20_000), REFUSED),
     _shot("a side of 2 to the 31", PNG, lambda r: png_of(2**31 - 1, 1), REFUSED),
     _shot("4,000 million pixels as JPEG", JPEG, lambda r: _jpeg_of(r, 65_000, 65_000), REFUSED),
