@@ -20,10 +20,10 @@ Number = int | float | Decimal
 #: The rows in their order; a plate has some of them.
 KEYS = (
     *("per_period", "input", "output", "per_call", "first_token", "latency", "latency_p95", "throughput", "uptime"),
-    *("context", "requests", "license", "version"),
+    *("context", "license"),
 )
 LOWEST, HIGHEST = min, max
-#: Which of the figures is the best, where one is. A request more or another license is no better.
+#: Which of the figures is the best, where one is. Another license is no better.
 BEST = {
     **dict.fromkeys(("per_period", "input", "output", "per_call", "first_token", "latency", "latency_p95"), LOWEST),
     **dict.fromkeys(("throughput", "uptime", "context", "rating"), HIGHEST),
@@ -49,6 +49,7 @@ def comparison(models: Sequence[AIModel]) -> dict[str, object]:
     """A table with a column for each model, of `AIModelQuerySet.detailed`; no query of its own."""
     plates = [{cell["key"]: cell for cell in plate_cells(one)} for one in models]
     rows = [_row(key, models, plates) for key in KEYS if any(key in plate for plate in plates)]
+    rows.append({"label": _("Version"), "cells": [_version(one) for one in models]})
     ratings = [_rating(one) for one in models]
     figures = [one.rating if one.rating_count else None for one in models]
     rows.append({"label": _("Rating"), "cells": _with_best("rating", ratings, figures)})
@@ -83,6 +84,12 @@ def _shown(cell: Cell | None) -> Shown:
     if "unknown" in cell:
         return {"value": "", "unit": "", "why": cell["unknown"], "is_best": False}
     return {"value": cell["value"], "unit": cell.get("unit", ""), "why": "", "is_best": False}
+
+
+def _version(ai_model: AIModel) -> Shown:
+    if ai_model.current_version is None:
+        return {"value": "", "unit": "", "why": _("none yet"), "is_best": False}
+    return {"value": ai_model.current_version.version, "unit": "", "why": "", "is_best": False}
 
 
 def _rating(ai_model: AIModel) -> Shown:

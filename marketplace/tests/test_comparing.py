@@ -60,6 +60,7 @@ def test_the_best_of_each_row_is_named(client: Client, models: list[AIModel]):
     assert rows["Input per M"] == ["$0.10 best", "$0.40", "$0.10 best"]
     assert rows["Context"] == ["8k", "– not stated", "128k best"]
     assert rows["Uptime 30 d"] == ["– not enough requests"] * 3
+    assert rows["Version"] == ["1.0.0"] * 3
     assert rows["Rating"] == ["– no reviews yet", "4.5 (2) best", "3.0 (1)"]
     assert "<b>$0.10</b>" in html, "by weight too"
     assert "Add another model" in html
@@ -83,6 +84,8 @@ def test_models_are_added_and_taken_away_by_links(client: Client, models: list[A
     html = client.get("/compare", {"model": [ref(first), ref(second)], "q": "Large"}).content.decode()
     assert f'href="?model={ref(first)}&amp;model={ref(second)}&amp;model={ref(third)}"' in html
     assert f'href="?model={ref(second)}"' in html, "without the first"
+    missing = client.get("/compare", {"model": "no/such", "q": "Large"}).content.decode()
+    assert 'value="Large"' in missing, "what was typed, not what is said above"
     assert "Choose the first model" in client.get("/compare").content.decode()
     assert "Nothing fits" in client.get("/compare", {"q": "zzzzqqq"}).content.decode()
 

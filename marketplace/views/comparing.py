@@ -52,7 +52,7 @@ def compare(request: HttpRequest) -> HttpResponse:
         "missing": missing,
         "too_many": too_many,
         "most": MOST,
-        "text": text,
+        "asked": text,
         "suggested": [
             {"model": one, "href": _address([*models, one])}
             for one in AIModel.objects.in_order([id for id in ids if id not in chosen][:SUGGESTED])

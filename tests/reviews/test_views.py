@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from html import unescape
 
 import pytest
@@ -13,7 +14,7 @@ from gateway.tests.factories import make_call
 from marketplace.models import AIModel
 from marketplace.tests.factories import make_model
 from reviews import services
-from reviews.models import Report, Review
+from reviews.models import Reply, Report, Review
 from tests.reviews.factories import make_customer, make_review
 from tests.reviews.test_api import signed_in
 
@@ -184,3 +185,17 @@ def test_the_page_of_an_organization_with_calls_says_how_many():
     user = make_customer(ai_model, calls=2)
     make_call(ai_model, organization=make_user().personal_organization)
     assert "It rests on 2 settled calls" in words_of(signed_in(user).get(page_of(ai_model, "reviews")).content)
+
+
+def test_a_publishers_page_says_how_fast_it_replies(client: Client):
+    publisher = make_user(platform_role="developer")
+    organization = publisher.personal_organization
+    ai_model = make_model(publisher=organization, status="published")
+    page = f"/publishers/{organization.slug}"
+    for number, hours in enumerate((1, 3, 200)):
+        assert "Replies to a review" not in words_of(client.get(page).content), "so few say nothing"
+        review = make_review(ai_model)
+        services.reply(review=review, organization=organization, by=publisher, content=f"Thanks, {number}.")
+        late = review.created_at + timedelta(hours=hours)
+        Reply.objects.filter(review=review).update(created_at=late, updated_at=late)
+    assert "Replies to a review within 3 hours, as a median." in words_of(client.get(page).content)
