@@ -93,7 +93,7 @@ class DecisionFilter(admin.SimpleListFilter):
     parameter_name = "decision"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("undecided", Report.Decision.__empty__), *Report.Decision.choices]
+        return [("undecided", Report.Decision.__empty__), *((one.value, one.label) for one in Report.Decision)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Report]) -> QuerySet[Report]:
         if self.value() is None:
@@ -151,7 +151,9 @@ class ReportAdmin(ReadOnlyAdmin):
 
     def _decide(self, request: HttpRequest, queryset: QuerySet[Report], *, uphold: bool) -> None:
         note, user = request.POST.get("note", "").strip(), request.user
-        done = sum(services.decide_report(report=one, by=user, uphold=uphold, note=note) for one in queryset)  # type: ignore[arg-type]
+        done: int = 0
+        for report in queryset:
+            done += services.decide_report(report=report, by=user, uphold=uphold, note=note)  # type: ignore[arg-type]
         text = ngettext("%(count)d report is decided.", "%(count)d reports are decided.", done)
         self.message_user(request, text % {"count": done}, messages.SUCCESS)
 

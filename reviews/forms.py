@@ -15,7 +15,7 @@ class OfServices(forms.Form):
     """Takes what a service refuses to the field that it is about."""
 
     def add_problem(self, problem: Problem) -> None:
-        for fault in problem.errors or [{"pointer": "", "detail": problem.detail}]:
+        for fault in problem.errors or [{"pointer": "", "code": problem.code, "detail": problem.detail}]:
             name = str(fault["pointer"]).removeprefix("/")
             self.add_error(name if name in self.fields else None, str(fault["detail"]))
 
