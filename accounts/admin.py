@@ -433,7 +433,7 @@ class BudgetForm(forms.ModelForm):
 
 @admin.register(Budget)
 class BudgetAdmin(StaffAdmin):
-    """`spent` and `held` are moved by the gateway alone; staff may change a limit."""
+    """`spent` and `held` are moved by the gateway alone; staff may change a spend limit. Credit is given by billing."""
 
     form = BudgetForm
     typed_ids = {"bud": "pk", "org": "subject_id", "key": "subject_id", "dep": "subject_id"}
@@ -481,6 +481,10 @@ class BudgetAdmin(StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Budget | None = None) -> bool:
         return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Budget | None = None) -> bool:
+        is_credit = obj is not None and obj.purpose == Budget.Purpose.CREDIT
+        return not is_credit and bool(super().has_change_permission(request, obj))
 
     def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
         services.change_limit(budget=obj, limit_nano=obj.limit)

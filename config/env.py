@@ -98,6 +98,16 @@ def _currency(value: str) -> str:
     return value
 
 
+def _percentage(value: str) -> Decimal:
+    try:
+        share = Decimal(value)
+    except InvalidOperation:
+        raise Fault("must be a number such as 15 or 2.5") from None
+    if not (share.is_finite() and 0 <= share <= 100 and share * 100 % 1 == 0):
+        raise Fault("must be from 0 to 100, with two decimals at most")
+    return share
+
+
 def _issuer(value: str) -> str:
     """An OpenID Connect issuer: an origin and perhaps a path. Plain http is for this machine alone."""
     if not value:
@@ -234,6 +244,7 @@ TYPES: Mapping[str, Callable[[str], Any]] = {
     "whole number from 1": _positive,
     "whole number from 8": _at_least_8,
     "amount": _money,
+    "percentage": _percentage,
     "list": _list,
     "currency": _currency,
     "address": _origin,
@@ -481,6 +492,13 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(_MARKET, "CURRENCY", "currency", "USD", "The one currency of this instance."),
     Variable(_MARKET, "WELCOME_CREDIT", "amount", "0", "Credit that a new account receives, in CURRENCY."),
+    Variable(
+        _MARKET,
+        "PLATFORM_FEE",
+        "percentage",
+        "0",
+        "What the platform keeps of each charge, in percent; the rest is the publisher's. For calls not posted yet.",
+    ),
     Variable(
         _MARKET,
         "DEVELOPER_APPROVAL",

@@ -14,7 +14,16 @@ from config import env
 # Tables whose rows stand once written: the application may read and add, never change or remove.
 APPEND_ONLY: tuple[str, ...] = ("observability_auditevent", "observability_requestlog")
 # Tables that the application only reads; SQL functions of the owner write them.
-READ_ONLY: tuple[str, ...] = ("gateway_invocation", "billing_usageevent")
+READ_ONLY: tuple[str, ...] = (
+    "gateway_invocation",
+    "billing_usageevent",
+    "billing_charge",
+    "billing_creditgrant",
+    "billing_grantuse",
+    "billing_ledgeraccount",
+    "billing_ledgerentry",
+    "billing_ledgertransaction",
+)
 # Tables of which it may change these columns alone; what a budget has spent and holds is moved by `gateway_batch`.
 UPDATABLE_COLUMNS: dict[str, tuple[str, ...]] = {
     "accounts_budget": ('"limit"', "closed_at", "ends_at", "time_zone"),

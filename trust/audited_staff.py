@@ -12,6 +12,7 @@ from django.urls import reverse
 from accounts import services as accounts
 from accounts.models import Budget, DeveloperRequest, Organization, User
 from apikeys.models import APIKey
+from billing.models import CreditGrant
 from marketplace import services as marketplace
 from marketplace.models import AIModel
 from notifications.models import Message
@@ -125,6 +126,8 @@ def _organizations(deeds: Deeds, desk: Desk) -> None:
     accounts.set_spend_limit(subject_kind="organization", subject_id=organization.pk, limit_nano=10**9, time_zone="UTC")
     budget = Budget.objects.get(subject_id=organization.pk, purpose="spend_limit")
     desk.change(budget, act="budget.limit_changed", amount="7")
+    given = {"organization": str(organization.pk), "amount": "5.00", "reason": "Sorry."}
+    desk.add(CreditGrant, act="credit.granted", **given, expires_at_0="", expires_at_1="")
 
 
 def _things(deeds: Deeds, desk: Desk) -> None:

@@ -22,7 +22,6 @@ from aiohttp import web
 
 from accounts.models import User
 from apikeys.services import SpendLimit
-from billing.services import ensure_account
 from common.ids import decode, encode
 from common.money import to_nano
 from gateway import services as gateway
@@ -90,8 +89,7 @@ class Market:
             [world.make_key(consumer, spend_limit=SpendLimit(credit_nano))[1] for _ in range(KEYS)],
             (tight.pk, secret),
         )
-        credit = ensure_account(consumer.personal_organization)
-        ground.execute('UPDATE accounts_budget SET "limit" = %s WHERE id = %s', [credit_nano, credit.pk])
+        world.give_credit(consumer.personal_organization, credit_nano)
         return market
 
     def request(self, kind: str) -> tuple[str, dict[str, Any]]:

@@ -380,7 +380,6 @@ def _over_http(context: Context) -> None:
     from accounts import services as accounts
     from accounts.models import Budget
     from apikeys.services import SpendLimit
-    from billing.services import ensure_account
     from gateway import services as gateway
     from marketplace.services import Terms
     from trust import world
@@ -390,8 +389,7 @@ def _over_http(context: Context) -> None:
     ai_model = world.make_model(context.ground, pricing=terms)
     person = world.make_person()
     organization = person.personal_organization
-    credit = ensure_account(organization)
-    context.ground.execute('UPDATE accounts_budget SET "limit" = %s WHERE id = %s', [10**12, credit.pk])
+    world.give_credit(organization, 10**12)
     accounts.set_spend_limit(
         subject_kind="organization",
         subject_id=organization.pk,

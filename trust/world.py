@@ -13,6 +13,7 @@ from accounts import services as accounts
 from accounts.models import Organization, User
 from apikeys import services as apikeys
 from apikeys.models import APIKey
+from billing import services as billing
 from common.ids import uuid7
 from common.sealing import open_sealed
 from gateway import services as gateway
@@ -56,6 +57,13 @@ def make_key(user: User, **values: Any) -> tuple[APIKey, str]:
     """A key of the person's own organization, unless another is named."""
     organization = values.pop("organization", None) or user.personal_organization
     return apikeys.issue_key(organization=organization, user=user, **{"name": "production", **values})
+
+
+def give_credit(organization: Organization, amount_nano: int) -> None:
+    """So much to spend, beside what it has."""
+    billing.grant_credit(
+        organization=organization, amount_nano=amount_nano, source="given", key=f"given:{uuid7()}", reason="trial"
+    )
 
 
 def make_model(ground: Ground, *, name: str = "Mood", **values: Any) -> AIModel:

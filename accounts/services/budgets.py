@@ -86,8 +86,11 @@ def change_limit(*, budget: Budget, limit_nano: int) -> None:
 
 
 @transaction.atomic
-def ensure_credit(*, organization: Organization, limit_nano: int) -> Budget:
-    """The organization's credit, opened with `limit_nano` if there is none yet; an existing one is left as it is."""
+def ensure_credit(*, organization: Organization, limit_nano: int = 0) -> Budget:
+    """The organization's credit, opened with `limit_nano` if there is none yet; an existing one is left as it is.
+
+    What it has later is granted by billing, which keeps it equal to the books.
+    """
     lock("budget", str(organization.pk))
     rows = Budget.objects.of_subject(organization.pk).filter(purpose=CREDIT, closed_at=None)
     existing: Budget | None = rows.first()

@@ -11,7 +11,7 @@ from billing.querysets import UsageEventQuerySet
 class UsageEvent(models.Model):
     """One settled call, with its quantities and what it cost. Written by the SQL function `gateway_batch` alone.
 
-    Shares its id with the invocation, and is partitioned by it. Append-only: only `posted_at` is ever updated.
+    Shares its id with the invocation, and is partitioned by it. Append-only: posted once, into one charge.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -32,6 +32,15 @@ class UsageEvent(models.Model):
     cost_nano = models.BigIntegerField()
     occurred_at = models.DateTimeField()
     posted_at = models.DateTimeField(null=True, blank=True)
+    charge = models.ForeignKey(
+        "billing.Charge",
+        models.DO_NOTHING,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="usage_events",
+    )
 
     objects = UsageEventQuerySet.as_manager()
 
@@ -45,7 +54,10 @@ class UsageEvent(models.Model):
         indexes = [
             models.Index(
                 fields=["organization", "ai_model", "id"], condition=Q(mode="live"), name="usage_event_of_customer"
-            )
+            ),
+            models.Index(
+                fields=["id"], condition=Q(mode="live", posted_at=None, cost_nano__gt=0), name="usage_event_unposted"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -24,7 +24,8 @@ from analytics.models import ModelHour, RolledHour
 from analytics.services import roll_up
 from apikeys.models import APIKey, LeakReport
 from apikeys.tests.factories import make_key
-from billing.models import UsageEvent
+from billing.models import Charge, CreditGrant, LedgerAccount, LedgerTransaction, UsageEvent
+from billing.services import account_of, grant_credit, post_usage
 from common.ids import encode, uuid7
 from common.staff import CEILING
 from gateway.models import ContractCheck, Deployment, Endpoint, Invocation, Prediction, SweepMark, UsageConfirmation
@@ -53,12 +54,14 @@ INLINE = {
     "accounts.Membership",
     "accounts.RefreshToken",
     "apikeys.KeyClient",
+    "billing.GrantUse",
+    "billing.LedgerEntry",
     "marketplace.Measurement",
     "reviews.Edit",
     "reviews.Reply",
 }
 #: Pages that need a browser's window of their own in which rows are added.
-MAY_BE_ADDED = {User, Organization, Group}
+MAY_BE_ADDED = {User, Organization, Group, CreditGrant}
 LIST_QUERIES, ROW_QUERIES = 14, 24
 
 
@@ -81,6 +84,10 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
         ai_model = make_model(status="published", pricing=Terms(type="paid", input_nano_per_million=400_000_000))
         open_family(user=user, client="test")
         call = make_call(ai_model, organization=organization, user=user, api_key=key, cost_nano=680_000)
+        grant = grant_credit(
+            organization=organization, amount_nano=10**9, source="given", key=f"given:{call.pk}", reason="<b>Sorry</b>"
+        )
+        post_usage()
         settle_orphans()
         roll_up()
         review = reviews.post_review(
@@ -119,6 +126,10 @@ def world(staff: SimpleNamespace) -> Callable[[], dict[type[Model], Model]]:
             ),
             Invocation: call,
             UsageEvent: UsageEvent.objects.get(pk=call.pk),
+            Charge: Charge.objects.get(pk=call.pk),
+            CreditGrant: grant,
+            LedgerAccount: account_of("credit", organization),
+            LedgerTransaction: LedgerTransaction.objects.latest("id"),
             SweepMark: SweepMark.objects.get(),
             UsageConfirmation: UsageConfirmation.objects.create(
                 id=call.pk,

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
+from billing.services import check_ledger
 from common.ids import encode
 from common.money import display
 from gateway.services.calls import ORPHAN_AFTER_SECONDS
@@ -89,8 +90,9 @@ class Gap:
 
 
 def check_books() -> list[str]:
-    """What disagrees between calls, budgets and usage, in plain words; empty when every cent is accounted for."""
-    return [*_wrong_budgets(), *_wrong_events(), *_wrong_rates(), *_left_behind()]
+    """What disagrees between calls, budgets, usage and the ledger, in plain words; empty when every cent is accounted
+    for."""
+    return [*_wrong_budgets(), *_wrong_events(), *_wrong_rates(), *_left_behind(), *check_ledger()]
 
 
 def gaps() -> list[Gap]:

@@ -6,7 +6,7 @@ from gateway.services import check_books, gaps
 
 
 class Command(BaseCommand):
-    help = "Compare calls, budgets and usage to the last unit; names what disagrees, and then ends with an error."
+    help = "Compare calls, budgets, usage and the ledger; names what disagrees, and then ends with an error."
 
     def handle(self, *args: Any, **options: Any) -> None:
         for gap in gaps():
