@@ -534,10 +534,10 @@ def test_what_no_budget_could_hold_is_a_fault_of_the_request():
 # --- Money over a connection that breaks ------------------------------------------------------------------------------
 
 
-def reserve(hold: int = 0, budgets: tuple = (), id=None) -> Reserve:
+def reserve(hold: int = 0, budgets: tuple = (), id=None, **values) -> Reserve:
     ids = {name: uuid7() for name in ("organization_id", "publisher_id", "ai_model_id", "version_id", "price_id")}
     flags = {"user_id": None, "api_key_id": None, "kind": "invoke", "mode": "live", "is_streamed": False}
-    return Reserve.of(id=id or uuid7(), hold_nano=hold, budget_ids=budgets, **ids, **flags)
+    return Reserve.of(id=id or uuid7(), hold_nano=hold, budget_ids=budgets, **ids | flags | values)
 
 
 def settle(of: Reserve, cost: int = 0) -> Settle:
@@ -602,7 +602,7 @@ class AnswerLost:
 
 def test_what_was_committed_and_not_answered_is_done_once(world):
     budget = ensure_account(world.people.organization)
-    call = reserve(40, (budget.pk,))
+    call = reserve(40, (budget.pk,), organization_id=world.people.organization.pk)
 
     async def scenario(money):
         money._connection = AnswerLost(await money._connect())

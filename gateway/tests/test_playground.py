@@ -17,10 +17,12 @@ from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from accounts.models import Budget
+from accounts.models import Budget, Organization
 from accounts.tests.factories import code_in, mails_to, make_client, make_user, new_address
 from apikeys.tests.factories import make_person
-from common.ids import first_uuid
+from billing.models import CreditGrant
+from billing.services import end_grant, ensure_account, grant_credit, post_usage
+from common.ids import first_uuid, uuid7
 from gateway.forms import MAX_LINK, PlaygroundForm
 from gateway.hotpath import stream as stream_module
 from gateway.hotpath.orm import run_in_django
@@ -505,14 +507,22 @@ def test_the_most_it_can_cost_is_what_is_held(world, upstream):
     assert form.estimate.most == world.calls.get().hold_nano > 3_000_000
 
 
+def leave_credit(organization: Organization, nano: int) -> None:
+    ensure_account(organization)
+    post_usage()
+    for grant in CreditGrant.objects.filter(organization=organization, remaining_nano__gt=0):
+        end_grant(grant=grant, reason="taken back")
+    grant_credit(organization=organization, amount_nano=nano, source="given", key=f"given:{uuid7()}")
+
+
 def test_a_call_that_the_credit_does_not_cover_says_where_to_look(world):
     values = {"input.messages": "x" * 1000, "input.max_tokens": "4096"}
-    Budget.objects.filter(purpose="credit").update(limit=1_000_000)
+    leave_credit(world.people.person.personal_organization, 1_000_000)
     try:
         done = world.run(lambda app: world.post(values, accept="application/json")(app))
         page = world.run(lambda app: world.post(values, accept="text/html")(app))
     finally:
-        Budget.objects.filter(purpose="credit").update(limit=5 * 10**9)
+        leave_credit(world.people.person.personal_organization, 5 * 10**9)
     assert (done.status, page.status) == (402, 402)
     assert done.json["link"] == {"href": f"{configured.SITE_URL}/usage", "text": "See what was spent"}
     assert f'href="{configured.SITE_URL}/usage">See what was spent</a>' in page.received.decode()
