@@ -40,7 +40,13 @@ ACTS: Mapping[str, Promise] = {
     "notifications.change_message": _("send mail again that was given up"),
 }
 PERSON = ("accounts.user", "accounts.membership", "account.emailaddress", "mfa.authenticator")
-CATALOGUE = ("marketplace.aimodel", "marketplace.modelversion", "marketplace.price", "marketplace.measurement", "media.file")
+CATALOGUE = (
+    "marketplace.aimodel",
+    "marketplace.modelversion",
+    "marketplace.price",
+    "marketplace.measurement",
+    "media.file",
+)
 REVIEWS = ("reviews.review", "reviews.edit", "reviews.reply", "reviews.vote", "reviews.ratingsummary", "reviews.report")
 
 

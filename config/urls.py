@@ -13,7 +13,17 @@ PREFIXES = "usr org mbr key mdl ver prc end chk req pred bud msg fam cod evt rev
 for prefix in PREFIXES.split():
     register_converter(converter(prefix), prefix)
 
-APPS = ("observability", "notifications", "accounts", "apikeys", "marketplace", "media", "reviews", "gateway", "analytics")
+APPS = (
+    "observability",
+    "notifications",
+    "accounts",
+    "apikeys",
+    "marketplace",
+    "media",
+    "reviews",
+    "gateway",
+    "analytics",
+)
 modules = [import_module(f"{app}.urls") for app in APPS]  # not before the converters that their paths name
 
 
