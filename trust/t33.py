@@ -84,10 +84,10 @@ SABOTAGES = (
         "    return\n",
     ),
     Sabotage(
-        "an address takes any size",
+        "what arrives is not measured",
         "media/services/uploads.py",
-        "    if content.size != file.size:\n",
-        "    if False:\n",
+        "        if files.size_of(file.quarantine) != file.size:\n",
+        "        if False:\n",
     ),
     Sabotage(
         "a policy without a size",
