@@ -263,8 +263,9 @@ def _try(context: Context, shop: Shop, sent: list[Sent]) -> None:
     tried = [_send(context, shop, model, one) for model, one in _shared_out(shop, sent)]
     while services.check_files():
         pass
-    rows = shop.client.get("/api/files", params={"limit": 100}).json()["data"]
-    told = {row["id"]: row for row in rows}
+    listed = shop.client.get("/api/files", params={"limit": 100})
+    context.expect(listed.status_code == 200, f"{shop.name}: the list of files answers {listed.status_code}")
+    told = {row["id"]: row for row in listed.json().get("data", ())}
     for one in tried:
         _judge(context, shop, one, told.get(one.id))
     for one in tried:
