@@ -31,7 +31,6 @@ ACCESS: dict[str, Policy] = {
     "model-stats": public(),
     "model-stats-markdown": public(),
     "publisher": public(),
-    "media": public(),  # of public models and of publishers; others see those of their own organization
     "compare": public(),
     "media": public(),  # of public models and of publishers; others see those of their own organization
     "reviews": signed_in().and_public_read(),

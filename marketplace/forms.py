@@ -234,7 +234,7 @@ class PriceForm(ProblemForm):
             return None
         terms, given = self.terms(), self.cleaned_data
         steps = [max(given["calls"], 5) * fifths // 5 for fifths in range(1, 11)]
-        parts = (
+        parts: tuple[tuple[str, int | None, dict[str, int]], ...] = (
             (_("Calls"), terms.per_call_nano, {}),
             (_("Tokens in"), terms.input_nano_per_million, {"input_tokens": given["tokens_in"] or 0}),
             (_("Tokens out"), terms.output_nano_per_million, {"output_tokens": given["tokens_out"] or 0}),

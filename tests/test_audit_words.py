@@ -12,7 +12,8 @@ from observability.services import record
 from observability.services.words import ACTIONS, OF_ORGANIZATIONS, words_of
 
 PRODUCT = (
-    *("accounts", "analytics", "apikeys", "billing", "config", "gateway", "marketplace", "notifications", "reviews", "media"),
+    *("accounts", "analytics", "apikeys", "billing", "config", "gateway", "marketplace", "media"),
+    *("notifications", "reviews"),
 )
 #: Functions that record: which of their arguments names the act, and what stands before it.
 RECORDERS = {

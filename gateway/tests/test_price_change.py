@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connections
+from django.test import Client
 
 from apikeys.tests.factories import make_key, make_person
 from common import clock
@@ -14,7 +15,6 @@ from gateway.models import Invocation
 from gateway.services import check_books, set_endpoint
 from gateway.tests.asgi import Request, running_app
 from marketplace.models import AIModel
-from marketplace.serializers import model_out
 from marketplace.services import Terms, set_price
 from marketplace.tests.factories import make_model
 
@@ -33,7 +33,7 @@ def ai_model(database, settings_of_module, upstream):
 
 def said(ai_model: AIModel) -> str:
     """The price per call, as the API says it now."""
-    return model_out(AIModel.objects.detailed().get(pk=ai_model.pk))["pricing"]["rates"]["per_call"]
+    return Client().get(f"/api/models/{ai_model.public_id}").json()["pricing"]["rates"]["per_call"]
 
 
 def test_calls_are_billed_at_the_price_that_was_announced_from_its_instant_on(ai_model):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 from markdown_it import MarkdownIt
 
@@ -21,9 +22,9 @@ class Guide:
     """One of the five. `headings`: what people call it, in lower case; `asks`: what it should say."""
 
     name: str
-    title: str
+    title: str | Promise
     headings: tuple[str, ...]
-    asks: str
+    asks: str | Promise
 
 
 GUIDES = (

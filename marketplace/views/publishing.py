@@ -83,7 +83,7 @@ def publish_price(request: HttpRequest, id: UUID) -> HttpResponse:
     """The fourth step: what calls cost, from when on, and what that comes to. htmx sends each change, which is kept
     until the button saves it, and gets the sum."""
     ai_model = _find_own(request, id)
-    of = {"step": "price", "organization": ai_model.publisher, "ai_model": ai_model}
+    of: dict[str, Any] = {"step": "price", "organization": ai_model.publisher, "ai_model": ai_model}
     kept, is_post = services.kept_step(**of), request.method == "POST"
     if request.POST.get("act") == "discard":
         services.forget_step(kept=kept)
@@ -131,7 +131,7 @@ def _withdraw_price(request: HttpRequest, ai_model: AIModel, id: str) -> HttpRes
     except ValueError:
         raise Http404 from None
     except ValidationFailed as problem:
-        messages.error(request, str((problem.errors or [{"detail": problem.detail}])[0]["detail"]))
+        messages.error(request, str(problem.errors[0]["detail"] if problem.errors else problem.detail))
     else:
         messages.success(request, _("The price will not come."))
     return redirect("publish-price", ai_model.pk)
@@ -167,7 +167,8 @@ def publish_review(request: HttpRequest, id: UUID) -> HttpResponse:
 
 def _older_versions(ai_model: AIModel) -> list[ModelVersion]:
     """The published ones that are not called by name of the model any more, the newest first."""
-    rows = ai_model.versions.filter(published_at__isnull=False).exclude(pk=ai_model.current_version_id)
+    published = ai_model.versions.filter(published_at__isnull=False)
+    rows = published.exclude(pk=ai_model.current_version_id) if ai_model.current_version_id else published
     return list(rows.only("version", "sunset_on").order_by("-id")[:VERSIONS_SHOWN])
 
 
