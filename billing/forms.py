@@ -20,6 +20,13 @@ class GrantForm(forms.ModelForm):
         max_length=500, label=_("Reason"), help_text=_("Stands in the books and in the audit log.")
     )
 
+    expires_at = forms.DateTimeField(
+        required=False,
+        label=_("Expires"),
+        help_text=_("Empty: never."),
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+    )
+
     class Meta:
         model = CreditGrant
         fields = ("organization", "reason", "expires_at")

@@ -127,7 +127,7 @@ def _organizations(deeds: Deeds, desk: Desk) -> None:
     budget = Budget.objects.get(subject_id=organization.pk, purpose="spend_limit")
     desk.change(budget, act="budget.limit_changed", amount="7")
     given = {"organization": str(organization.pk), "amount": "5.00", "reason": "Sorry."}
-    desk.add(CreditGrant, act="credit.granted", **given, expires_at_0="", expires_at_1="")
+    desk.add(CreditGrant, act="credit.granted", **given, expires_at="")
 
 
 def _things(deeds: Deeds, desk: Desk) -> None:

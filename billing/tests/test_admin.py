@@ -22,7 +22,7 @@ def browser(client):
 
 
 def fields(**values):
-    return {"amount": "5.00", "reason": "Sorry.", "expires_at_0": "", "expires_at_1": "", **values}
+    return {"amount": "5.00", "reason": "Sorry.", "expires_at": "", **values}
 
 
 def test_staff_give_credit_with_a_reason(browser):
@@ -44,7 +44,7 @@ def test_staff_give_credit_with_a_reason(browser):
         ({"amount": "a lot"}, "not a plain decimal number"),
         ({"amount": "0.0000000001"}, "nine decimals"),
         ({"reason": ""}, "required"),
-        ({"expires_at_0": "2001-01-01", "expires_at_1": "00:00"}, "over"),
+        ({"expires_at": "2001-01-01T00:00"}, "over"),
     ],
 )
 def test_what_is_not_given_says_why(browser, values, says):
