@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Any, NoReturn
 
 MAX_VALUES = 200_000
+MAX_MEMBERS = 50_000  # of all objects together: a name costs ten times what a plain value does
 MAX_NUMBER_DIGITS = 64
 
 # Escapes are looked for where every `\\` and `\"` has been blanked, so a backslash found here does start an escape.
@@ -20,6 +21,7 @@ _LONE_HIGH = re.compile(rb"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])", re.DOTALL)
 _LONE_LOW = re.compile(rb"\\u[dD][c-fC-F](?<!\\u[dD][89abAB]..\\u[dD].)", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_BEFORE_STRINGS = (b"[", b"{", b",", b":", b" ", b"\t", b"\r", b"\n")
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
@@ -67,14 +69,28 @@ def _check_size(plain: bytes, max_depth: int, max_values: int) -> None:
         return  # as nearly all are: it cannot be deeper than it has brackets, nor hold more values than bytes
     if plain.count(b'"') > 4 * max_values:  # two quotes a string, a name and a string a member
         raise _too_many(max_values)
+    if _least_members(plain) > MAX_MEMBERS:
+        raise _too_many_members()
     outside = b"".join(plain.split(b'"')[::2])  # everything but the strings
     if outside.count(b",") + outside.count(b"[") + outside.count(b"{") > max_values:
         raise _too_many(max_values)
+    if outside.count(b":") > MAX_MEMBERS:
+        raise _too_many_members()
     brackets = outside.translate(None, _NOT_BRACKETS)
     if len(brackets) > 2 * max_values:
         raise _too_many(max_values)
     if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > max_depth:
         raise UnsafeJSON("too_deep", "", f"Nested deeper than {max_depth} levels.")
+
+
+def _least_members(plain: bytes) -> int:
+    """So many there are at least: what ends a string before a colon, without what may begin one that starts with it."""
+    found = plain.count(b'":')
+    return found if found <= MAX_MEMBERS else found - sum(plain.count(before + b'":') for before in _BEFORE_STRINGS)
+
+
+def _too_many_members() -> UnsafeJSON:
+    return UnsafeJSON("too_many_values", "", f"More than {MAX_MEMBERS} members.")
 
 
 def _too_many(max_values: int) -> UnsafeJSON:

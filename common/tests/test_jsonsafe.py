@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.jsonsafe import UnsafeJSON, loads
+from common.jsonsafe import MAX_MEMBERS, UnsafeJSON, loads
 
 TEN_MB = 10_000_000
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -142,3 +142,20 @@ def _cpu_seconds(function, *args, **kwargs):
     with contextlib.suppress(UnsafeJSON):
         function(*args, **kwargs)
     return time.process_time() - started
+
+
+@pytest.mark.parametrize("member", [b'"%d":1', b'"%d" : 1', b'"%d":":"'])
+def test_no_more_members_than_a_reader_bears(member):
+    def objects(count):
+        return b"[" + b",".join(b"{" + member % number + b"}" for number in range(count)) + b"]"
+
+    most = MAX_MEMBERS
+    assert len(loads(objects(most), max_bytes=10**8)) == most
+    with pytest.raises(UnsafeJSON) as refused:
+        loads(objects(most + 1), max_bytes=10**8)
+    assert refused.value.code == "too_many_values"
+
+
+def test_strings_that_begin_with_a_colon_are_no_members():
+    texts = [":a"] * (MAX_MEMBERS + 1)
+    assert loads(json.dumps(texts).encode(), max_bytes=10**8) == texts
