@@ -219,7 +219,9 @@ def test_the_overview_says_what_a_request_costs_under_the_first_paragraph(aurora
     ],
 )
 def test_the_cost_sentence_of_other_prices(acme, terms, sentence):
-    make_model(name="Other", description="Works.\n\n## Good for\n\nAll.", publisher=acme, status="published", pricing=terms)
+    make_model(
+        name="Other", description="Works.\n\n## Good for\n\nAll.", publisher=acme, status="published", pricing=terms
+    )
     assert f"Works. {sentence}" in words_of(html_of(Client().get("/models/acme/other")))
 
 

@@ -125,6 +125,15 @@ def make_key(visitors: Visitors) -> dict[str, str]:
     return dict(made.json)
 
 
+def unsaved_price(visitors: Visitors) -> Prepared:
+    """A step of publishing with what was typed and not saved: a price that was to hold since long ago."""
+    path = f"/publish/{visitors.object('developer', 'mdl')}/price"
+    typed = {"type": "paid", "per_call_nano": "0.002", "output_nano_per_million": "4", "period": ""}
+    publisher = visitors.get("developer")
+    assert publisher.submit(path, **typed, effective_from="2001-01-01T00:00").status == 422
+    return publisher, path
+
+
 def asking_publisher(visitors: Visitors, role: str = "asking") -> Prepared:
     """Somebody who asked, where staff decides."""
     asking = replace(visitors.get(role), url=visitors.debug_url)
@@ -291,6 +300,7 @@ STATES = (
     Sight("price refused", "developer", "/publish/{mdl}/price", 422, (("type", "paid"), ("per_call_nano", "much"))),
     Sight("deployment refused", "consumer", "/deployments?new", 422, (("name", "No Name"), ("model", "demo/none"))),
     Sight("what was deployed", path=on_shelf("/deployments", "consumer")),
+    Sight("publishing price that is not saved", path=unsaved_price),
     Sight("a file refused", "developer", "/publish/{mdl}/media", 422, (("kind", "screenshot"),)),
     Sight("publishing refused by a form", "developer", "/publish/new", 422, (("name", ""), ("version", "one"))),
     Sight("my models", "developer", "/publish"),
