@@ -455,6 +455,14 @@ def make_review(visitors: Visitors) -> None:
     visitors.object("consumer", "rev")
 
 
+def make_charge(visitors: Visitors) -> None:
+    """A call that costs something; it is posted some seconds later."""
+    person = visitors.program(visitors.get("consumer"))
+    key = person.post("/api/keys", {"name": f"Paid work {visitors.unique}-{visitors.count()}"}).json["key"]
+    body = {"model": "demo/eliza", "messages": [{"role": "user", "content": "Hello."}]}
+    assert client.Client(visitors.stack.url, key).post("/v1/chat/completions", body).status == 200
+
+
 # How the objects come about that the demo does not hold.
 MAKERS: dict[str, Callable[[Visitors], None]] = {
     "auth/group": make_group,
@@ -465,6 +473,8 @@ MAKERS: dict[str, Callable[[Visitors], None]] = {
     "accounts/budget": make_call,
     "accounts/refreshfamily": make_call,
     "billing/usageevent": make_call,
+    **dict.fromkeys(("billing/charge", "billing/creditgrant", "billing/ledgeraccount"), make_charge),
+    "billing/ledgertransaction": make_charge,
     "observability/requestlog": make_call,
     "accounts/invitation": make_organization,
     "accounts/organization": make_organization,
