@@ -138,7 +138,7 @@ def _words(asked: Asked) -> dict[str, Any]:
 
 
 def _report(asked: Asked) -> dict[str, Any]:
-    return {"reason": "spam"}
+    return {"reason": "spam", "note": "It sells something."}
 
 
 def _to(role: str) -> Body:

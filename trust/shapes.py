@@ -27,6 +27,7 @@ INSIDE: Mapping[str, frozenset[str]] = {
     "rule": frozenset({"code", "text"}),
     "spend_limit": frozenset({"amount", "currency", "window"}),
     "deployment": frozenset({"id", "name"}),
+    "fields": frozenset({"Content-Type", "signature"}),  # of an upload to a folder
 }
 #: Beneath these is what publishers wrote themselves: JSON Schemas; and what the audit log says of each act.
 FREE = ("input", "output", "before", "after")

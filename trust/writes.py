@@ -161,7 +161,7 @@ class Fields:
         self, case: Case, body: dict[str, Any], name: str, control: Columns, volatile: set[tuple[str, str]]
     ) -> None:
         """An object in the body, with fields that are not its own."""
-        names = {"amount", "currency", "window", "type", "period", "rates"}
+        names = {"amount", "currency", "window", "type", "period", "rates", "effective_from"}
         more = {one: value for one, value in self.everything.items() if one not in names}
         tried = self._changes(case, {**body, name: {**body[name], **more}})
         self._all_unknown(case, f"every field in {name}", tried[0], {f"/{name}/{one}" for one in more})

@@ -28,8 +28,8 @@ class OneVersion(OneModel):
     """The base of what is said of versions."""
 
     def versions_of(self, ai_model: AIModel) -> VersionQuerySet:
-        """Published ones, and all to the publisher."""
-        return ai_model.versions.visible_to(self.actor.organization)
+        """Published ones, and all to the publisher and to staff."""
+        return ai_model.versions.visible_to(self.actor.organization, sees_all=self.actor.may(services.SEE_ALL))
 
     def version_of(self, ai_model: AIModel, number: str) -> ModelVersion:
         """Raises NotFound."""
@@ -78,14 +78,12 @@ class VersionChanges(OneVersion):
 
     @extend_schema(operation_id="compare_versions", parameters=[REF, SinceQuery], responses=ComparisonOut)
     def get(self, request: Request, ref: str, number: str) -> Response:
-        """What changed since another version, field by field, and what of it breaks callers."""
+        """What changed since another version, the one before it by default, and what of it breaks callers."""
         ai_model, since = self.find(ref), self.params["since"]
         new = self.version_of(ai_model, number)
         if since:
             return Response(comparison_out(self.version_of(ai_model, since), new))
         old: ModelVersion | None = self.versions_of(ai_model).filter(pk__lt=new.pk).order_by("-pk").first()
-        if old is None:
-            raise NotFound("There is no version before it.")
         return Response(comparison_out(old, new))
 
 

@@ -124,11 +124,11 @@ def version_out(version: ModelVersion, *, current_id: Any) -> dict[str, Any]:
     }
 
 
-def comparison_out(old: ModelVersion, new: ModelVersion) -> dict[str, Any]:
-    """What changed from one version to another, field by field."""
-    changes = changes_between(old, new)
+def comparison_out(old: ModelVersion | None, new: ModelVersion) -> dict[str, Any]:
+    """What changed from one version to another, field by field; from none, nothing."""
+    changes = changes_between(old, new) if old is not None else []
     return {
-        "since": old.version,
+        "since": old.version if old is not None else None,
         "version": new.version,
         "breaking": sum(change.is_breaking for change in changes),
         "changes": [
@@ -290,7 +290,7 @@ class ChangeOut(Serializer):
 
 
 class ComparisonOut(Serializer):
-    since = CharField()
+    since = CharField(allow_null=True, help_text="null: it is the first version.")
     version = CharField()
     breaking = IntegerField(help_text="How many of the changes break callers.")
     changes = ChangeOut(many=True, help_text="Of the input, then of the output; at most 200 of each.")
