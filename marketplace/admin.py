@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from common.problems import Problem
 from common.staff import ReadOnlyAdmin, ReadOnlyInline, id_column, money_column
 from marketplace import services
-from marketplace.models import AIModel, Measurement, ModelVersion, Price, SavedModel
+from marketplace.models import AIModel, Measurement, ModelVersion, Price, SavedModel, UnsavedStep
 from marketplace.services.lines import side_by_side
 
 AMOUNTS = (
@@ -48,6 +48,13 @@ class MeasurementInline(ReadOnlyInline):
     @admin.display(description=_("uptime"))
     def uptime(self, measurement: Measurement) -> str:
         return "–" if measurement.uptime_bp is None else f"{measurement.uptime_bp / 100:.2f}%"
+
+
+class UnsavedStepInline(ReadOnlyInline):
+    """That something was typed and not saved; what, is the publisher's alone."""
+
+    model = UnsavedStep
+    fields = readonly_fields = ("step", "updated_at")
 
 
 class PriceInline(ReadOnlyInline):
@@ -82,7 +89,7 @@ class AIModelAdmin(ReadOnlyAdmin):
         (_("When"), {"fields": ("published_at", "created_at", "updated_at")}),
     )
     readonly_fields = flatten_fieldsets(fieldsets)
-    inlines = (MeasurementInline, VersionInline, PriceInline)
+    inlines = (MeasurementInline, VersionInline, PriceInline, UnsavedStepInline)
     actions = ("publish", "reject", "deprecate", "suspend", "archive")
 
     @admin.display(description=_("slug"), ordering="slug")

@@ -57,6 +57,7 @@ INLINE = {
     "billing.GrantUse",
     "billing.LedgerEntry",
     "marketplace.Measurement",
+    "marketplace.UnsavedStep",
     "reviews.Edit",
     "reviews.Reply",
 }
