@@ -74,7 +74,7 @@ ONCE = OpenApiParameter(
 )
 
 
-class OwnModel(APIView):
+class OneOwnModel(APIView):
     """The base of what the publisher's people alone may see or do, and staff."""
 
     def _own_model(self, ref: str, *, is_everybodys: bool) -> AIModel:
@@ -85,7 +85,7 @@ class OwnModel(APIView):
         return ai_model
 
 
-class ModelEndpoint(OwnModel):
+class ModelEndpoint(OneOwnModel):
     """Where the calls of a model go."""
 
     problems = (EndpointRefused, SecondFactorStale)
@@ -108,7 +108,7 @@ class ModelEndpoint(OwnModel):
         return Response(EndpointOut(endpoint).data)
 
 
-class ModelCheck(OwnModel):
+class ModelCheck(OneOwnModel):
     """The contract check of the endpoint: eight questions, which a worker asks one after the other."""
 
     problems = (NoEndpoint, RateLimited)

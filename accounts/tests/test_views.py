@@ -351,7 +351,9 @@ def test_every_admin_page_opens_and_shows_no_digest(staff):
 
 def test_staff_changes_a_limit_and_no_sum(staff):
     organization = make_user().personal_organization
-    budget = services.ensure_credit(organization=organization, limit_nano=5)
+    budget = services.set_spend_limit(
+        subject_kind="organization", subject_id=organization.pk, limit_nano=5, time_zone="UTC"
+    )
     url = admin_url("budget", "change", budget.pk)
     assert staff.post(url, {"amount": "12.5", "spent": "0", "held": "7"}).status_code == 302
     budget.refresh_from_db()

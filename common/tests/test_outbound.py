@@ -174,7 +174,7 @@ async def test_only_known_headers_of_an_answer_are_kept_and_no_cookie():
 async def test_a_bad_answer_has_a_name(script, error):
     async with Upstream(*script) as upstream:
         with pytest.raises(error):
-            await upstream.request()
+            await upstream.request(timeout=Timeouts(connect=10, first_byte=10, idle=10, total=20))
 
 
 @pytest.mark.parametrize(

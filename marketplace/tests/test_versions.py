@@ -98,7 +98,9 @@ def test_two_versions_are_compared_by_programs_too(model):
     ]
     assert Client().get(f"{path}/1.1.0/changes").json()["changes"] == []
     assert Client().get(f"{path}/2.0.0/changes?since=1.0.0").json()["since"] == "1.0.0"
-    for missing in ("1.0.0/changes", "9.9.9/changes", "2.0.0/changes?since=7.0.0", "7.0.0"):
+    first = Client().get(f"{path}/1.0.0/changes").json()
+    assert (first["since"], first["changes"], first["breaking"]) == (None, [], 0)
+    for missing in ("9.9.9/changes", "2.0.0/changes?since=7.0.0", "7.0.0"):
         assert Client().get(f"{path}/{missing}").status_code == 404
     assert Client().get(f"{path}/2.0.0/changes?before=1.0.0").status_code == 400
 
