@@ -297,7 +297,7 @@ PAGES: Mapping[str, Sequence[Deed]] = {
     "publish-review": (Deed(lambda asked: {"act": "submit"}, "models.publish", done(302, 422)),),
     "publish-media": (Deed(lambda asked: {"kind": "logo"}, "models.publish", done(422)),),  # without a file
     "publish-logo": (Deed(lambda asked: {"kind": "logo"}, "models.publish", done(422)),),
-    "api:upload": (Deed(done=done(409)),),
+    "api:upload": (Deed(done=done(409, 411)),),  # of a length that is not said
     "deployments": (Deed(_deployment_form, "deployments.change", THERE),),
     "deployment": (Deed(lambda asked: {"act": "pause"}, "deployments.change", THERE),),
     "model-save": (Deed(done=THERE),),
